@@ -1,0 +1,46 @@
+# Every target makes its own environment in .venv with nothing but python3 (uv is used where it is there).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+
+ifeq ($(UV),)
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$(1)]"
+venv = $(PYTHON) -m venv $(VENV)
+else
+install = $(UV) pip install --quiet --python $(BIN)/python --editable ".[$(1)]"
+venv = $(UV) venv --quiet --python $(PYTHON) $(VENV)
+endif
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint soak clean help
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
+
+$(BIN)/python:
+	@$(venv)
+
+$(VENV)/.extra-%: pyproject.toml | $(BIN)/python
+	@echo "installing voicetrio[$*] into $(VENV) …"
+	@$(call install,$*)
+	@touch $@
+
+demo: $(VENV)/.extra-cli $(VENV)/.extra-speech ## speak a dialogue through the simulator, write demo/out.wav and demo/timeline.svg
+	@$(BIN)/voicetrio demo --out demo
+
+test: $(VENV)/.extra-test ## run the tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.extra-dev ## ruff, flake8-async, mypy --strict, pyright --verifytypes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/flake8-async --enable=ASYNC --disable=ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913 voicetrio examples benchmarks
+	$(BIN)/mypy
+	$(BIN)/pyright --verifytypes voicetrio --ignoreexternal
+
+soak: $(VENV)/.extra-test ## one million tagged interruptions (RUNS=… SEED=… for another slice)
+	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
+clean: ## remove the environment and what the targets wrote
+	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Realtime speech providers on trio."""
