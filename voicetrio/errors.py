@@ -1,0 +1,192 @@
+"""The errors of voicetrio, split by whose move comes next.
+
+::
+
+    VoiceTrioError
+    ├── ConfigurationError (ValueError)   your options cannot work: raised at construction, before any I/O
+    ├── InputError (ValueError)           this text or audio cannot be spoken or sent; nothing was sent
+    ├── ClosedError                       you used, or closed under it, something that is closed
+    │   ├── SessionClosed                 the session's block was left
+    │   └── SinkClosed                    the reader of the audio sink went away
+    └── ProviderError                     the provider or the way to it failed
+        ├── ConnectError                  no connection came about
+        │   ├── ConnectTimeout            … in time
+        │   ├── BreakerOpen               … lately, too often: not tried again before `retry_after`
+        │   └── UpgradeRejected           … because the server refused, with an HTTP status
+        ├── BadRequest                    400, 404, 413, 422: the provider does not accept what was asked
+        ├── AuthenticationError           401, 403, or the protocol's own words for a bad key
+        ├── PaymentRequired               402
+        ├── RateLimited                   429; `retry_after` says when, if the server did
+        ├── ServiceUnavailable            503 and other 5xx
+        ├── LinkClosed                    the connection ended; `code` and `reason` are the close frame's
+        │   └── LinkStalled               … because the peer took no data, or answered no ping
+        ├── ProviderStalled               connected, but nothing came for too long
+        ├── ProtocolError                 the provider said what its protocol does not know
+        └── NoAudio                       a clean end without one sample for text that was not blank
+
+A refusal at the upgrade is an :class:`UpgradeRejected` *and* the class that says what it means: a 401 is caught both
+by ``except AuthenticationError`` and by ``except ConnectError``.  No error carries a key, a token, a request header
+or a query string.
+"""
+
+from __future__ import annotations
+
+
+class VoiceTrioError(Exception):
+    """The root of all errors that voicetrio raises on purpose."""
+
+
+class ConfigurationError(VoiceTrioError, ValueError):
+    """Options that cannot work: a wrong model or rate, no key.  Raised at construction, before any I/O."""
+
+
+class InputError(VoiceTrioError, ValueError):
+    """Text or audio that cannot be spoken or sent.  Nothing of it was sent."""
+
+
+class ClosedError(VoiceTrioError):
+    """What was used is closed, or was closed by another task during the call."""
+
+
+class SessionClosed(ClosedError):
+    """The session's ``async with`` block was left."""
+
+
+class SinkClosed(ClosedError):
+    """The audio sink is closed, or nobody will read it any more."""
+
+
+class ProviderError(VoiceTrioError):
+    """The provider, or the way to it, failed.
+
+    Attributes:
+        provider: the provider's name, such as ``"deepgram"``.
+        request_id: the provider's id of the connection or request, if it gave one: its support asks for it.
+        status: the HTTP status, where there was one.
+        code: the websocket close code or the protocol's own error code, where there was one.
+        reason: the provider's own words, where there were any.
+        retry_after: seconds after which the provider, or our own breaker, will answer again, if known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str = "",
+        request_id: str | None = None,
+        status: int | None = None,
+        code: int | str | None = None,
+        reason: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.provider = provider
+        self.request_id = request_id
+        self.status = status
+        self.code = code
+        self.reason = reason
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        head = f"{self.provider}: {self.message}" if self.provider else self.message
+        return f"{head} (request {self.request_id})" if self.request_id else head
+
+
+class ConnectError(ProviderError):
+    """No connection came about: name resolution, TCP, TLS, or no websocket at the other end."""
+
+
+class ConnectTimeout(ConnectError):
+    """No connection came about in time."""
+
+
+class BreakerOpen(ConnectError):
+    """Connecting failed too often lately; it is not tried again before `retry_after` seconds have passed."""
+
+
+class BadRequest(ProviderError):
+    """The provider does not accept what was asked: an unknown model, a wrong path, a text too long."""
+
+
+class AuthenticationError(ProviderError):
+    """The key is wrong, or may not do this."""
+
+
+class PaymentRequired(ProviderError):
+    """The account has no credit for this."""
+
+
+class RateLimited(ProviderError):
+    """Too many requests, connections or characters; see `retry_after`."""
+
+
+class ServiceUnavailable(ProviderError):
+    """The provider cannot serve at the moment."""
+
+
+class LinkClosed(ProviderError):
+    """The connection ended; `code` is the websocket close code, 1006 where there was no close frame."""
+
+
+class LinkStalled(LinkClosed):
+    """The peer took no data, or answered no ping, for too long; the connection was given up."""
+
+
+class ProviderStalled(ProviderError):
+    """The connection lives, but what must come did not, for too long."""
+
+
+class ProtocolError(ProviderError):
+    """The provider said something that its protocol does not know."""
+
+
+class NoAudio(ProviderError):
+    """The provider reported a clean end without one sample, though the text was not blank."""
+
+
+class UpgradeRejected(ConnectError):
+    """The server refused the websocket upgrade; `status` is its HTTP status and `body` the head of its answer."""
+
+    body: bytes = b""
+
+
+class _RejectedBadRequest(UpgradeRejected, BadRequest):
+    pass
+
+
+class _RejectedAuthentication(UpgradeRejected, AuthenticationError):
+    pass
+
+
+class _RejectedPayment(UpgradeRejected, PaymentRequired):
+    pass
+
+
+class _RejectedRate(UpgradeRejected, RateLimited):
+    pass
+
+
+class _RejectedUnavailable(UpgradeRejected, ServiceUnavailable):
+    pass
+
+
+_BY_STATUS: dict[int, type[UpgradeRejected]] = {
+    400: _RejectedBadRequest,
+    401: _RejectedAuthentication,
+    402: _RejectedPayment,
+    403: _RejectedAuthentication,
+    404: _RejectedBadRequest,
+    413: _RejectedBadRequest,
+    422: _RejectedBadRequest,
+    429: _RejectedRate,
+}
+for _cls in set(_BY_STATUS.values()) | {_RejectedUnavailable}:
+    _cls.__name__ = _cls.__qualname__ = "UpgradeRejected"
+
+
+def rejection_class(status: int) -> type[UpgradeRejected]:
+    """The class of error that an upgrade refused with this HTTP status raises."""
+    if status >= 500:
+        return _RejectedUnavailable
+    return _BY_STATUS.get(status, UpgradeRejected)
