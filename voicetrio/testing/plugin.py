@@ -1,0 +1,1 @@
+"""The pytest plugin of voicetrio (see docs/testing.md)."""
