@@ -1,0 +1,561 @@
+"""Audio formats and frames, and the bounded audio channel between turns and whoever plays them.
+
+Theory of operation
+-------------------
+:func:`open_audio_sink` gives two ends, as :func:`trio.open_memory_channel` does.  On the sink's side each turn opens a
+:class:`TurnAudio` and writes into it; the turns stand in a line, in the order in which they were opened.  On the other
+side the :class:`AudioSource` takes frames from the first turn of the line, and goes on to the next when that one has
+ended and is empty.  Nothing else holds audio: no frame is half assembled anywhere but in its turn.
+
+Therefore the *fence* is small.  :meth:`TurnAudio.fence` is synchronous, empties the turn and marks it; every write and
+every read looks at that mark in the same scheduler step in which it moves samples, so that after the fence not one
+sample of the turn passes, however many tasks are already scheduled.
+
+Back-pressure is by time: a turn may be written while the audio queued up to its own end is shorter than the bound.  A
+later turn never makes an earlier one wait.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+import numpy as np
+import trio
+
+from .errors import ConfigurationError, SinkClosed
+from .resample import Quality, Resampler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+BYTES_PER_SAMPLE = 2
+"""All PCM here is signed 16-bit little-endian."""
+
+# Work done between two looks at the fence: a 1 MiB message is converted piece by piece, not in one long step.
+_PIECE_SECONDS = 0.2
+
+
+@attrs.frozen
+class AudioFormat:
+    """Interleaved s16le PCM: `sample_rate` in Hz, `channels`."""
+
+    sample_rate: int = attrs.field()
+    channels: int = attrs.field(default=1)
+
+    @sample_rate.validator
+    def _check_rate(self, _attribute: attrs.Attribute[int], value: int) -> None:
+        if not (isinstance(value, int) and 1_000 <= value <= 768_000):
+            raise ConfigurationError(f"sample_rate must be a whole number of Hz from 1000 to 768000, not {value!r}")
+
+    @channels.validator
+    def _check_channels(self, _attribute: attrs.Attribute[int], value: int) -> None:
+        if not (isinstance(value, int) and 1 <= value <= 8):
+            raise ConfigurationError(f"channels must be from 1 to 8, not {value!r}")
+
+    @property
+    def sample_width(self) -> int:
+        """Bytes of one sample of all channels."""
+        return BYTES_PER_SAMPLE * self.channels
+
+    def samples(self, seconds: float) -> int:
+        """The number of samples (per channel) in `seconds`."""
+        return round(seconds * self.sample_rate)
+
+    def seconds(self, samples: int) -> float:
+        """How long `samples` (per channel) last."""
+        return samples / self.sample_rate
+
+
+@attrs.define(eq=True)
+class AudioFrame:
+    """A piece of one turn's audio.
+
+    Attributes:
+        pcm: interleaved s16le.
+        sample_rate: in Hz.
+        channels: interleaved channels.
+        turn: number of the turn, counted from 1 per sink; a frame never mixes two turns.
+        position: index in its turn of the frame's first sample, per channel, at the sink's rate.
+    """
+
+    pcm: bytes
+    sample_rate: int
+    channels: int
+    turn: int
+    position: int
+
+    @property
+    def samples(self) -> int:
+        """Samples per channel."""
+        return len(self.pcm) // (BYTES_PER_SAMPLE * self.channels)
+
+    @property
+    def seconds(self) -> float:
+        """How long the frame lasts."""
+        return self.samples / self.sample_rate
+
+
+class Playout(Protocol):
+    """What a playing device tells, so that an interruption is exact up to the loudspeaker.
+
+    Both methods are called synchronously from within the fence; they must not block.
+    """
+
+    def held(self) -> int:
+        """Samples (per channel) taken from the source and not yet played."""
+        ...
+
+    def drop(self, samples: int) -> None:
+        """Forget the newest `samples` of those held: they belong to an interrupted turn."""
+        ...
+
+
+def open_audio_sink(
+    sample_rate: int = 24_000,
+    channels: int = 1,
+    *,
+    max_seconds: float = 1.0,
+    frame_seconds: float = 0.02,
+    quality: Quality = "sinc_fastest",
+) -> tuple[AudioSink, AudioSource]:
+    """Open a bounded audio channel.
+
+    Args:
+        sample_rate: of the frames that come out, in Hz.  A provider's audio is resampled where it differs.
+        channels: of the frames that come out.  Mono is copied to all of them; anything else must match.
+        max_seconds: how much audio may be queued; a writer waits for room.  It is also how far ahead of the listener
+            ``synthesize()`` may return.
+        frame_seconds: length of the frames that iterating the source gives.  A turn's last frame may be shorter.
+        quality: of the resampler, see :data:`voicetrio.resample.Quality`.
+
+    Returns:
+        The sink, for ``provider.open(sink)``, and the source, for whoever plays.
+
+    Raises:
+        ConfigurationError: for a format or length that cannot be.
+    """
+    fmt = AudioFormat(sample_rate, channels)
+    if not 0 < frame_seconds <= max_seconds < float("inf"):
+        raise ConfigurationError(f"0 < frame_seconds <= max_seconds is needed, not {frame_seconds} and {max_seconds}")
+    Resampler(sample_rate, sample_rate, quality=quality)  # says at once if the quality is unknown
+    sink = AudioSink(fmt, max_seconds, quality)
+    return sink, AudioSource(sink, frame_seconds)
+
+
+class AudioSink:
+    """The end that turns write to; made by :func:`open_audio_sink`.
+
+    Closing it lets the source play out what is queued and then end.  Sessions do not close it: it may outlive them, and
+    serve several.
+    """
+
+    def __init__(self, fmt: AudioFormat, max_seconds: float, quality: Quality) -> None:
+        self.format = fmt
+        self.max_seconds = max_seconds
+        self.quality: Quality = quality
+        self._bound = max(1, fmt.samples(max_seconds))
+        self._turns: deque[TurnAudio] = deque()
+        self._opened = 0
+        self._taken = 0  # samples ever taken, less those a device was told to drop
+        self._playout: Playout | None = None
+        self._closed = False
+        self._source_closed = False
+        self._readers = trio.lowlevel.ParkingLot()
+        self._writers = trio.lowlevel.ParkingLot()
+
+    def open_turn(self, fmt: AudioFormat | None = None) -> TurnAudio:
+        """Put a new turn at the end of the line.
+
+        Args:
+            fmt: the format of what will be written; the sink's own by default.
+
+        Raises:
+            SinkClosed: if either end is closed.
+            ConfigurationError: if the channels cannot be mapped: only mono is copied to more channels.
+        """
+        if self._closed or self._source_closed:
+            raise SinkClosed("the audio sink is closed")
+        turn = TurnAudio(self, self._opened + 1, fmt or self.format)
+        self._opened += 1
+        self._turns.append(turn)
+        return turn
+
+    def check_format(self, fmt: AudioFormat) -> None:
+        """Say whether audio of this format can be written here.
+
+        Raises:
+            ConfigurationError: if it cannot.
+        """
+        if fmt.channels not in (1, self.format.channels):
+            raise ConfigurationError(f"{fmt.channels} channels cannot become {self.format.channels}")
+
+    @property
+    def queued_seconds(self) -> float:
+        """How much audio waits to be taken."""
+        return self.format.seconds(sum(turn.queued for turn in self._turns))
+
+    def close(self) -> None:
+        """Say that no turn will follow.  Idempotent; what is queued can still be taken."""
+        self._closed = True
+        self._readers.unpark_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _played(self) -> int:
+        held = self._playout.held() if self._playout is not None else 0
+        return self._taken - max(0, held)
+
+    def _room(self, turn: TurnAudio) -> int:
+        """How many samples this turn may add: what is queued behind it does not count."""
+        queued = 0
+        for other in self._turns:
+            queued += other.queued
+            if other is turn:
+                break
+        return self._bound - queued
+
+    def _take(self, samples: int) -> AudioFrame | None:
+        """A frame of at most `samples` of the first turn in the line, if one can be had now."""
+        while self._turns:
+            turn = self._turns[0]
+            frame = turn._take(samples)
+            if frame is not None:
+                self._taken += frame.samples
+                turn._taken_until = self._taken
+                self._writers.unpark_all()
+                return frame
+            if not turn._finished:
+                return None
+            self._turns.popleft()
+        return None
+
+    def _forget(self, turn: TurnAudio) -> None:
+        if turn in self._turns:
+            self._turns.remove(turn)
+        self._writers.unpark_all()
+        self._readers.unpark_all()
+
+
+class TurnAudio:
+    """One turn's place in the sink; made by :meth:`AudioSink.open_turn`.
+
+    Attributes:
+        number: the `turn` of its frames.
+        format: of what is written, before conversion to the sink's.
+        received: samples written so far, per channel, in `format`.
+        converted: samples that came of them, per channel, at the sink's rate.
+        taken: samples that the source has taken.
+    """
+
+    def __init__(self, sink: AudioSink, number: int, fmt: AudioFormat) -> None:
+        sink.check_format(fmt)
+        self.number = number
+        self.format = fmt
+        self.received = 0
+        self.converted = 0
+        self.taken = 0
+        self._sink = sink
+        self._queue = bytearray()
+        self._odd = b""  # bytes of a sample that has not come whole
+        self._taken_until = 0  # the sink's count of taken samples when our last was taken
+        self._heard_at_fence: int | None = None
+        self._held_back = False
+        self._finished = False
+        rate = sink.format.sample_rate
+        self._resampler: Resampler | None = None
+        if fmt.sample_rate != rate:
+            self._resampler = Resampler(fmt.sample_rate, rate, channels=fmt.channels, quality=sink.quality)
+
+    @property
+    def queued(self) -> int:
+        """Samples that wait to be taken."""
+        return len(self._queue) // self._sink.format.sample_width
+
+    @property
+    def heard(self) -> int:
+        """Samples that were heard: taken, and played as far as the device tells.  Frozen by the fence."""
+        if self._heard_at_fence is not None:
+            return self._heard_at_fence
+        return self.taken - self._unplayed()
+
+    @property
+    def heard_seconds(self) -> float:
+        """How long :attr:`heard` lasts."""
+        return self._sink.format.seconds(self.heard)
+
+    @property
+    def sample_rate(self) -> int:
+        """The sink's rate in Hz, which `converted`, `taken` and `heard` count in."""
+        return self._sink.format.sample_rate
+
+    @property
+    def fenced(self) -> bool:
+        """Whether no more samples can pass."""
+        return self._heard_at_fence is not None
+
+    @property
+    def audible(self) -> bool:
+        """Whether anything of it may still be heard."""
+        return not self.fenced and (not self._finished or bool(self._queue) or self._unplayed() > 0)
+
+    async def write(self, pcm: bytes) -> None:
+        """Queue audio, waiting while the sink is full.
+
+        Args:
+            pcm: s16le in the turn's format, of any length: a sample may be cut anywhere and its rest come next time.
+
+        Raises:
+            SinkClosed: if nobody will read it.
+
+        Cancelling it loses the part that was not queued yet; a session cancels it only with the whole turn.  After
+        its end or the fence it returns at once and drops what it was given.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        for piece in self._whole_samples(pcm):
+            if self._finished:
+                return
+            self.received += len(piece) // self.format.sample_width
+            await self._queue_up(self._convert(piece))
+
+    def finish(self) -> None:
+        """End the turn: bring out what the resampler withholds; what is queued can still be taken.  Idempotent.
+
+        The few milliseconds withheld are queued even if the sink is full.  Half a sample at the very end is dropped: it
+        cannot be heard.
+        """
+        if not self._finished and self._resampler is not None:
+            tail = self._spread(self._resampler.flush())
+            self.converted += len(tail) // self._sink.format.sample_width
+            self._queue += tail
+        self._end()
+
+    def _end(self) -> None:
+        self._odd = b""
+        self._finished = True
+        self._sink._readers.unpark_all()
+
+    def fence(self) -> int:
+        """Drop all that was not heard and let nothing pass any more.
+
+        Returns:
+            The samples heard.  Synchronous, idempotent and safe at any time.
+        """
+        if self._heard_at_fence is None:
+            unplayed = self._unplayed()
+            self._heard_at_fence = self.taken - unplayed
+            if unplayed and self._sink._playout is not None:
+                self._sink._playout.drop(unplayed)
+                self._sink._taken -= unplayed
+            self._queue.clear()
+            self._resampler = None
+            self._end()
+            self._sink._forget(self)
+        return self._heard_at_fence
+
+    def hold_back(self) -> None:
+        """Let nothing pass until :meth:`let_pass`: the turn's caller is about to learn how it ended."""
+        self._held_back = True
+
+    def let_pass(self) -> None:
+        """Undo :meth:`hold_back`."""
+        self._held_back = False
+        self._sink._readers.unpark_all()
+
+    def _unplayed(self) -> int:
+        """Our samples that the source took and the device still holds: the newest taken are the last played."""
+        return min(self.taken, max(0, self._taken_until - self._sink._played()))
+
+    def _whole_samples(self, pcm: bytes) -> Iterator[bytes]:
+        width = self.format.sample_width
+        data = self._odd + pcm if self._odd else pcm
+        end = len(data) - len(data) % width
+        self._odd = data[end:]
+        step = width * max(1, self.format.samples(_PIECE_SECONDS))
+        for start in range(0, end, step):
+            yield data[start : min(start + step, end)]
+
+    def _convert(self, pcm: bytes) -> bytes:
+        return self._spread(self._resampler.process(pcm) if self._resampler is not None else pcm)
+
+    def _spread(self, pcm: bytes) -> bytes:
+        """Mono to all channels of the sink."""
+        channels = self._sink.format.channels
+        if channels == self.format.channels:
+            return pcm
+        return np.repeat(np.frombuffer(pcm, "<i2"), channels).tobytes()
+
+    async def _queue_up(self, pcm: bytes) -> None:
+        sink, width = self._sink, self._sink.format.sample_width
+        self.converted += len(pcm) // width
+        while pcm and not self._finished:
+            if sink._source_closed:
+                raise SinkClosed("the reader of the audio sink is gone")
+            room = width * sink._room(self)
+            if room <= 0:
+                await sink._writers.park()
+                continue
+            self._queue += pcm[:room]
+            pcm = pcm[room:]
+            sink._readers.unpark_all()
+
+    def _take(self, samples: int) -> AudioFrame | None:
+        size = samples * self._sink.format.sample_width
+        if self._held_back or not self._queue or (len(self._queue) < size and not self._finished):
+            return None
+        fmt = self._sink.format
+        frame = AudioFrame(bytes(self._queue[:size]), fmt.sample_rate, fmt.channels, self.number, self.taken)
+        del self._queue[:size]
+        self.taken += frame.samples
+        return frame
+
+
+class AudioSource(trio.abc.AsyncResource):
+    """The end that a player reads; made by :func:`open_audio_sink`.
+
+    Iterating it gives frames of `frame_seconds`; a turn's last frame may be shorter, and a frame never mixes turns.  It
+    gives nothing during silence.  It ends when the sink is closed and everything was taken.
+
+    A frame that was given is heard, as far as the source knows.  A player that keeps audio in a device should
+    :meth:`attach` it, so that interruptions reach it and positions are corrected by what it still holds.
+    """
+
+    def __init__(self, sink: AudioSink, frame_seconds: float) -> None:
+        self._sink = sink
+        self.format = sink.format
+        self.frame_seconds = frame_seconds
+
+    def attach(self, playout: Playout | None) -> None:
+        """Name the device that plays what is taken from here, or None."""
+        self._sink._playout = playout
+
+    async def receive(self, seconds: float | None = None) -> AudioFrame:
+        """Wait for a frame and take it.
+
+        Args:
+            seconds: its length; the source's `frame_seconds` by default.
+
+        Raises:
+            trio.EndOfChannel: if the sink is closed and everything was taken.
+            trio.ClosedResourceError: if the source is closed.
+
+        Cancelling it takes nothing.
+        """
+        samples = self._samples(seconds)
+        # The checkpoint comes first: a frame that is taken is returned in the same step, so the fence cannot fall between.
+        await trio.lowlevel.checkpoint()
+        while True:
+            try:
+                return self._take(samples)
+            except trio.WouldBlock:
+                await self._sink._readers.park()
+
+    def receive_nowait(self, seconds: float | None = None) -> AudioFrame:
+        """Like :meth:`receive`, at once or not at all.
+
+        Raises:
+            trio.WouldBlock: if there is no frame of that length now.
+        """
+        return self._take(self._samples(seconds))
+
+    def frames(self, seconds: float) -> Frames:
+        """Iterate over frames of this length instead of `frame_seconds`."""
+        self._samples(seconds)
+        return Frames(self, seconds)
+
+    def byte_stream(self) -> AudioByteStream:
+        """The same audio as a :class:`trio.abc.ReceiveStream` of raw s16le; closing it closes the source."""
+        return AudioByteStream(self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> AudioFrame:
+        try:
+            return await self.receive()
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+    def close(self) -> None:
+        """Discard what is queued and fail whoever writes.  Idempotent and synchronous."""
+        sink = self._sink
+        sink._source_closed = True
+        for turn in list(sink._turns):
+            turn._queue.clear()
+        sink._readers.unpark_all()
+        sink._writers.unpark_all()
+
+    async def aclose(self) -> None:
+        """:meth:`close`, with a checkpoint."""
+        self.close()
+        await trio.lowlevel.checkpoint()
+
+    def _samples(self, seconds: float | None) -> int:
+        seconds = self.frame_seconds if seconds is None else seconds
+        if not 0 < seconds <= self._sink.max_seconds:
+            raise ConfigurationError(f"a frame may last up to the sink's {self._sink.max_seconds} s, not {seconds} s")
+        return max(1, self.format.samples(seconds))
+
+    def _take(self, samples: int) -> AudioFrame:
+        sink = self._sink
+        if sink._source_closed:
+            raise trio.ClosedResourceError
+        frame = sink._take(samples)
+        if frame is not None:
+            return frame
+        if sink._closed and not sink._turns:
+            raise trio.EndOfChannel
+        raise trio.WouldBlock
+
+
+class Frames:
+    """An asynchronous iterator over a source; made by :meth:`AudioSource.frames`."""
+
+    def __init__(self, source: AudioSource, seconds: float) -> None:
+        self._source = source
+        self._seconds = seconds
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> AudioFrame:
+        try:
+            return await self._source.receive(self._seconds)
+        except trio.EndOfChannel:
+            raise StopAsyncIteration from None
+
+
+class AudioByteStream(trio.abc.ReceiveStream):
+    """A source as raw s16le bytes; made by :meth:`AudioSource.byte_stream`.
+
+    Whole samples only: it gives at least one, whatever `max_bytes` says.
+    """
+
+    def __init__(self, source: AudioSource) -> None:
+        self._source = source
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Wait for audio and take up to `max_bytes` of it; ``b""`` at the end.  Cancelling it takes nothing."""
+        fmt = self._source.format
+        seconds = self._source.frame_seconds
+        if max_bytes is not None:
+            if max_bytes < 1:
+                raise ValueError(f"max_bytes must be at least 1, not {max_bytes}")
+            seconds = min(seconds, max(1, max_bytes // fmt.sample_width) / fmt.sample_rate)
+        try:
+            return (await self._source.receive(seconds)).pcm
+        except trio.EndOfChannel:
+            return b""
+
+    async def aclose(self) -> None:
+        """Close the source."""
+        await self._source.aclose()

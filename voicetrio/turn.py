@@ -1,0 +1,328 @@
+"""A turn: one utterance, with its text, its scope, its timeline and exactly one outcome.
+
+How a cancelled scope becomes a fence
+-------------------------------------
+The task that called ``synthesize()`` does no I/O: it is parked in :meth:`Turn.wait`, and the session's tasks speak.  When
+any cancel scope around the call is cancelled, trio calls the parked task's abort function *inside*
+:meth:`trio.CancelScope.cancel`, and that function is where the fence falls.  So silence is synchronous even for scopes that
+voicetrio has never seen.
+
+One gap would remain.  When the turn is over its caller is rescheduled, and a task that is already scheduled cannot be
+aborted: a scope cancelled between that moment and the caller's next step would come too late.  Therefore the sink lets
+nothing of the turn pass in between (:meth:`voicetrio.audio.TurnAudio.hold_back`), and the caller, back in its own task,
+first looks whether it has been cancelled.  Whichever came first, the end or the cancellation, holds.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from typing import Literal
+
+import attrs
+import trio
+
+from .audio import TurnAudio
+from .text import Chunk, Text, check_chunk
+
+logger = logging.getLogger(__name__)
+
+Outcome = Literal["completed", "completed_inferred", "interrupted"]
+"""How a turn ended, if not with an exception.  ``completed_inferred``: the provider gave no end marker."""
+
+# Chunks read ahead of what has been sent: enough to hide a scheduler pass, too few to hoard.
+_READ_AHEAD = 64
+
+# An interrupted text generator may clean up for this long; it holds nobody up.
+_GENERATOR_CLEANUP_SECONDS = 1.0
+
+
+@attrs.frozen
+class Word:
+    """A spoken word; `start` and `end` in seconds from the turn's first sample."""
+
+    text: str
+    start: float
+    end: float
+
+
+@attrs.define
+class Timeline:
+    """When a turn reached its stations, all by :func:`trio.current_time`; None where it did not.
+
+    Attributes:
+        requested: ``synthesize()`` was called.
+        started: its place in the line came.
+        connected: it had a link.
+        first_text: its first text was handed to the link.
+        first_audio: the first audio of it arrived.
+        first_sample: the first sample of it was in the sink.
+        last_sample: the last sample of it was in the sink.
+        fenced: an interruption silenced it.
+        ended: its outcome was known.
+    """
+
+    requested: float
+    started: float | None = None
+    connected: float | None = None
+    first_text: float | None = None
+    first_audio: float | None = None
+    first_sample: float | None = None
+    last_sample: float | None = None
+    fenced: float | None = None
+    ended: float | None = None
+
+    def marks(self) -> list[tuple[str, float]]:
+        """The stations that were reached, in the order of time."""
+        reached = [(name, time) for name, time in attrs.asdict(self).items() if time is not None]
+        return sorted(reached, key=lambda mark: mark[1])
+
+    def parts(self) -> dict[str, float]:
+        """Seconds from each station to the next, by the name of the next; they add up to :attr:`total`."""
+        marks = self.marks()
+        return {name: time - before for (_, before), (name, time) in zip(marks, marks[1:], strict=False)}
+
+    @property
+    def total(self) -> float:
+        """Seconds from the call to the last station."""
+        return self.marks()[-1][1] - self.requested
+
+    @property
+    def time_to_first_audio(self) -> float | None:
+        """Seconds from the call to the first sample in the sink."""
+        return None if self.first_sample is None else self.first_sample - self.requested
+
+
+@attrs.frozen
+class Synthesis:
+    """How a turn went.
+
+    Attributes:
+        turn: its number in the sink, as in its frames.
+        outcome: see :data:`Outcome`.
+        samples: what came of it at the sink's rate, per channel; for an interrupted turn, what was heard.
+        seconds: how long those last.
+        words: with times, where the provider gives them.
+        request_id: the provider's id, if it gave one.
+        timeline: when it reached its stations.
+    """
+
+    turn: int
+    outcome: Outcome
+    samples: int
+    seconds: float
+    words: tuple[Word, ...]
+    request_id: str | None
+    timeline: Timeline
+
+
+@attrs.frozen
+class Interruption:
+    """What an interruption cut off.
+
+    Attributes:
+        turn: the turn that was being heard: the earliest of those interrupted.
+        turns: all turns interrupted at once, in order.
+        samples_heard: of `turn`, at the sink's rate, per channel.
+        samples_dropped: of all `turns`: samples that had arrived and were not heard.
+        seconds_heard: how long `samples_heard` last.
+        text_heard: the words of `turn` that ended at or before that; None where the provider gives no times.
+        at: when, by :func:`trio.current_time`.
+    """
+
+    turn: int
+    turns: tuple[int, ...]
+    samples_heard: int
+    samples_dropped: int
+    seconds_heard: float
+    text_heard: str | None
+    at: float
+
+
+class Script:
+    """A turn's text as a log that grows at one end and can be read again from the other.
+
+    A streamed text is read by a task of its own (:meth:`feed`), so that a slow or failing iterator holds up nothing but
+    its turn, and a second attempt on another link can start from the beginning.
+    """
+
+    def __init__(self, text: Text) -> None:
+        self._chunks: list[Chunk] = []
+        self._source: AsyncIterable[Chunk] | None = None
+        self._failure: Exception | None = None
+        self._read = 0
+        self._changed = trio.lowlevel.ParkingLot()
+        self.ended = True
+        if isinstance(text, AsyncIterable):
+            self._source = text
+            self.ended = False
+        else:
+            check_chunk(text)
+            self._chunks.append(text)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the text comes bit by bit, and :meth:`feed` must run."""
+        return self._source is not None
+
+    @property
+    def characters(self) -> int:
+        """Characters known so far."""
+        return sum(len(chunk) for chunk in self._chunks if isinstance(chunk, str))
+
+    async def feed(self) -> None:
+        """Read the caller's iterator to its end.  What it raises is raised by :meth:`chunks`, and so by the call."""
+        assert self._source is not None
+        iterator = aiter(self._source)
+        try:
+            await self._pull(iterator)
+        except Exception as exc:  # noqa: BLE001 - the caller's own error: it goes back to the caller, through chunks()
+            self._failure = exc
+        finally:
+            self.ended = True
+            self._changed.unpark_all()
+            if inspect.isasyncgen(iterator):
+                await _close_generator(iterator)
+
+    async def _pull(self, iterator: AsyncIterator[Chunk]) -> None:
+        async for chunk in iterator:
+            self._chunks.append(check_chunk(chunk))
+            self._changed.unpark_all()
+            while len(self._chunks) - self._read >= _READ_AHEAD:
+                await self._changed.park()
+
+    async def chunk(self, index: int) -> Chunk | None:
+        """The chunk at this index as soon as it is there; None behind the last.
+
+        Raises:
+            Exception: whatever the caller's iterator raised.
+        """
+        while index >= len(self._chunks) and not self.ended:
+            await self._changed.park()
+        if index >= len(self._chunks):
+            if self._failure is not None:
+                raise self._failure
+            return None
+        self._read = max(self._read, index + 1)
+        self._changed.unpark_all()
+        return self._chunks[index]
+
+
+async def _close_generator(generator: AsyncGenerator[Chunk]) -> None:
+    with trio.move_on_after(_GENERATOR_CLEANUP_SECONDS, shield=True):
+        try:
+            await generator.aclose()
+        except Exception:  # its turn is over, so there is no call left to raise it from
+            logger.exception("the text generator of a turn failed while it was being closed")
+
+
+class Turn:
+    """One utterance on its way from the call to its outcome.
+
+    Args:
+        script: its text.
+        audio: its place in the sink.
+        on_abandoned: called synchronously when a scope around the caller is cancelled.
+    """
+
+    def __init__(self, script: Script, audio: TurnAudio, on_abandoned: Callable[[Turn], None]) -> None:
+        self.number = audio.number
+        self.script = script
+        self.audio = audio
+        self.timeline = Timeline(trio.current_time())
+        self.scope = trio.CancelScope()
+        self.words: list[Word] = []
+        self.request_id: str | None = None
+        self.inferred = False
+        self._on_abandoned = on_abandoned
+        self._caller: trio.lowlevel.Task | None = None
+        self._error: Exception | None = None
+        self._over = False
+
+    @property
+    def over(self) -> bool:
+        """Whether it has its outcome."""
+        return self._over
+
+    async def wait(self) -> Synthesis:
+        """Wait for the outcome, in the caller's task.
+
+        Raises:
+            VoiceTrioError: what the turn failed with.
+            Exception: what the caller's own text iterator raised.
+        """
+        if not self._over:
+            self._caller = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        if trio.current_effective_deadline() == -math.inf:
+            self._on_abandoned(self)
+            await trio.lowlevel.checkpoint_if_cancelled()
+        self.audio.let_pass()
+        if self._error is not None and not self.audio.fenced:
+            raise self._error
+        return self._synthesis()
+
+    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self._caller = None
+        self._on_abandoned(self)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def fence(self) -> None:
+        """Silence the turn and stop all work on it.  Synchronous and idempotent."""
+        if not self.audio.fenced:
+            self.timeline.fenced = trio.current_time()
+            self.audio.fence()
+            self.scope.cancel(reason="interrupted")
+        self.resolve()
+
+    def fail(self, error: Exception) -> None:
+        """End the turn with an error; what is in the sink can still be heard."""
+        if not self._over:
+            self._error = error
+            self.scope.cancel(reason=f"the turn failed: {type(error).__name__}")
+            self.resolve()
+
+    def resolve(self) -> None:
+        """Give the turn its outcome and wake its caller; only the first call counts."""
+        if self._over:
+            return
+        self._over = True
+        self.timeline.ended = trio.current_time()
+        self.audio.finish()
+        if self._caller is not None:
+            self.audio.hold_back()
+            trio.lowlevel.reschedule(self._caller)
+            self._caller = None
+
+    def text_heard(self) -> str | None:
+        """The words that ended at or before the position heard; None if no word has a time."""
+        if not self.words:
+            return None
+        heard = self.audio.heard_seconds
+        # Times are given to the microsecond or coarser; a word that ends within one sample of the cut was heard.
+        return "".join(word.text for word in self.words if word.end <= heard + 1e-9)
+
+    def _synthesis(self) -> Synthesis:
+        interrupted = self.audio.fenced
+        samples = self.audio.heard if interrupted else self.audio.converted
+        outcome: Outcome = "interrupted" if interrupted else "completed_inferred" if self.inferred else "completed"
+        seconds = samples / self.audio.sample_rate
+        words = tuple(self.words)
+        return Synthesis(self.number, outcome, samples, seconds, words, self.request_id, self.timeline)
+
+
+def interruption(turns: list[Turn]) -> Interruption:
+    """What was cut off, of turns that have all been fenced; at least one."""
+    first = turns[0]
+    dropped = sum(turn.audio.converted - turn.audio.heard for turn in turns)
+    return Interruption(
+        turn=first.number,
+        turns=tuple(turn.number for turn in turns),
+        samples_heard=first.audio.heard,
+        samples_dropped=dropped,
+        seconds_heard=first.audio.heard_seconds,
+        text_heard=first.text_heard(),
+        at=trio.current_time(),
+    )

@@ -1,0 +1,82 @@
+"""WAV files of 16-bit PCM, on the standard library's :mod:`wave`.
+
+Plain blocking file I/O: a frame's write takes microseconds.  Use :func:`trio.to_thread.run_sync` for slow disks.
+"""
+
+from __future__ import annotations
+
+import wave
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from .audio import AudioFormat, AudioFrame
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+
+class WavWriter:
+    """Write frames to a WAV file; a context manager.  The header is right once it is closed.
+
+    Args:
+        file: a path, or a binary file that can seek.
+        fmt: of everything that will be written.
+    """
+
+    def __init__(self, file: str | Path | IO[bytes], fmt: AudioFormat) -> None:
+        self.format = fmt
+        self.samples = 0
+        self._wave = wave.open(str(file) if isinstance(file, Path) else file, "wb")  # noqa: SIM115 - closed by close()
+        self._wave.setnchannels(fmt.channels)
+        self._wave.setsampwidth(2)
+        self._wave.setframerate(fmt.sample_rate)
+
+    def write(self, audio: AudioFrame | bytes) -> None:
+        """Append a frame, or raw s16le in the file's format.
+
+        Raises:
+            InputError: for a frame of another format, or half a sample.
+        """
+        if isinstance(audio, AudioFrame):
+            fmt = AudioFormat(audio.sample_rate, audio.channels)
+            if fmt != self.format:
+                raise InputError(f"a frame of {fmt} does not fit a file of {self.format}")
+            audio = audio.pcm
+        if len(audio) % self.format.sample_width:
+            raise InputError(f"{len(audio)} bytes are not a whole number of samples")
+        self._wave.writeframesraw(audio)
+        self.samples += len(audio) // self.format.sample_width
+
+    def close(self) -> None:
+        """Complete the header and close the file.  Idempotent."""
+        self._wave.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_wav(file: str | Path | IO[bytes]) -> tuple[AudioFormat, bytes]:
+    """Read a WAV file of 16-bit PCM.
+
+    Returns:
+        Its format and its interleaved s16le.
+
+    Raises:
+        InputError: if it is not a WAV file, or not 16-bit PCM.
+        OSError: if it cannot be read.
+    """
+    try:
+        with wave.open(str(file) if isinstance(file, Path) else file, "rb") as reader:
+            if reader.getsampwidth() != 2:
+                raise InputError(f"16-bit PCM is needed, not {8 * reader.getsampwidth()}-bit")
+            fmt = AudioFormat(reader.getframerate(), reader.getnchannels())
+            return fmt, reader.readframes(reader.getnframes())
+    except (wave.Error, EOFError) as exc:
+        raise InputError(f"not a WAV file of 16-bit PCM: {exc}") from exc
