@@ -1,0 +1,166 @@
+"""The HTTP half of a simulator: one request in, one answer out."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+import attrs
+import h11
+from wsproto.utilities import generate_accept_token
+
+from ._wire import Disconnected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from ._wire import Wire
+
+__all__ = ["BadRequest", "Headers", "Request", "read_request", "response", "switching_protocols"]
+
+Headers = tuple[tuple[str, str], ...]
+"""Header names and values, in order."""
+
+MAX_BODY = 1 << 22
+"""Bytes of a request's body; vendors' limits are far lower."""
+
+_KNOWN = frozenset(status.value for status in HTTPStatus)
+
+SECRET_HEADERS = frozenset({"authorization", "cookie", "sec-websocket-protocol", "x-api-key"})
+SECRET_PARAMETERS = frozenset({"access_token", "api_key", "key", "secret", "token"})
+
+
+class BadRequest(Exception):
+    """The peer did not speak HTTP/1.1."""
+
+
+@attrs.frozen
+class Request:
+    """One HTTP request.
+
+    Attributes:
+        method: in capitals.
+        target: path and query as sent.
+        headers: names in lower case.
+        body: what followed, empty for an upgrade.
+        trailing: bytes that came after the request, the first of the websocket's.
+    """
+
+    method: str
+    target: str = attrs.field(repr=False)
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    body: bytes = attrs.field(default=b"", repr=False)
+    trailing: bytes = attrs.field(default=b"", repr=False)
+
+    @property
+    def path(self) -> str:
+        """The path without the query."""
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The query's parameters in order, decoded."""
+        return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
+
+    @property
+    def upgrade(self) -> bool:
+        """Whether this is a valid request for a websocket."""
+        return (
+            self.method == "GET"
+            and self.headers.get("upgrade", "").lower() == "websocket"
+            and "upgrade" in _tokens(self.headers.get("connection", ""))
+            and "sec-websocket-key" in self.headers
+            and self.headers.get("sec-websocket-version") == "13"
+        )
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """The subprotocols offered, as sent."""
+        offered = self.headers.get("sec-websocket-protocol", "")
+        return [token.strip() for token in offered.split(",") if token.strip()]
+
+    def public(self) -> dict[str, object]:
+        """The request for a log, without what is secret in it."""
+        return {
+            "method": self.method,
+            "path": self.path,
+            "query": {k: "…" if k.lower() in SECRET_PARAMETERS else v for k, v in self.query},
+            "headers": {k: "…" if k in SECRET_HEADERS else v for k, v in self.headers.items()},
+        }
+
+
+async def read_request(wire: Wire) -> Request:
+    """Read one request with its body.
+
+    Raises:
+        BadRequest: it is not HTTP/1.1, or too long.
+        Disconnected: the peer left before its end.
+    """
+    http = h11.Connection(h11.SERVER)
+    head: h11.Request | None = None
+    body = bytearray()
+    try:
+        while True:
+            event = http.next_event()
+            if event is h11.NEED_DATA:
+                http.receive_data(await wire.receive())
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+                if len(body) > MAX_BODY:
+                    raise BadRequest("the body is too long")
+            elif isinstance(event, h11.EndOfMessage):
+                break
+            else:
+                raise Disconnected("the peer closed the connection")
+    except h11.RemoteProtocolError as error:
+        raise BadRequest(str(error)) from error
+    assert head is not None  # h11 gives the request before its end
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in head.headers:
+        name, value = raw_name.decode("ascii"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return Request(
+        head.method.decode("ascii"),
+        head.target.decode("ascii"),
+        headers,
+        bytes(body),
+        http.trailing_data[0],
+    )
+
+
+def response(status: int, headers: Iterable[tuple[str, str]], body: bytes, *, length: bool = True) -> bytes:
+    """A whole response, after which the connection is closed.
+
+    Args:
+        status: the HTTP status.
+        headers: further headers.
+        body: the body.
+        length: whether to send Content-Length; without, the end of the connection ends the body.
+    """
+    lines = [*headers, ("Connection", "close")]
+    if length:
+        lines.append(("Content-Length", str(len(body))))
+    return _head(status, lines) + body
+
+
+def switching_protocols(request: Request, headers: Iterable[tuple[str, str]], subprotocol: str | None) -> bytes:
+    """The answer that accepts an upgrade.  Extensions that were offered are declined by not being named."""
+    accept = generate_accept_token(request.headers["sec-websocket-key"].encode("latin-1"))
+    lines = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept.decode())]
+    if subprotocol is not None:
+        lines.append(("Sec-WebSocket-Protocol", subprotocol))
+    return _head(101, [*lines, *headers])
+
+
+def _head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+    phrase = HTTPStatus(status).phrase if status in _KNOWN else "Unknown"
+    lines = [f"HTTP/1.1 {status} {phrase}"]
+    lines += [f"{name}: {value}" for name, value in headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _tokens(value: str) -> set[str]:
+    return {token.strip().lower() for token in value.split(",")}

@@ -1,0 +1,444 @@
+"""What all simulators share: listening, the log, the handshake, and the block that ends everything.
+
+A :class:`Simulator` says how a provider speaks; a :class:`Server` is one that is running.  Each connection gets a
+:class:`Connection`, on which the simulator's `handle` accepts or refuses the upgrade and then speaks.  A client may
+do what it likes: it ends its own connection at most.  A mistake in a simulator, on the other hand, is raised from the
+block that serves.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import struct
+from abc import ABC, abstractmethod
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import attrs
+import trio
+import trio.testing
+
+from ._faults import NO_FAULTS, Faults, FaultState
+from ._http import BadRequest, Request, read_request, response, switching_protocols
+from ._options import Options
+from ._websocket import WebSocketPeer
+from ._wire import Disconnected, Wire
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+    from typing import TextIO
+
+__all__ = ["Connection", "Segment", "Server", "Simulator"]
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+REQUEST_TIMEOUT = 30.0
+"""Seconds that a client has to send its request, as nginx gives half of."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds for TLS to say goodbye."""
+
+IN_MEMORY_HOST = "simulator.test"
+
+GARBAGE = b"\x16\x03\x01 this is not HTTP \x00\xff\r\n\r\n"
+
+
+@attrs.define
+class Segment:
+    """One stretch of tagged audio that the simulator was asked for.
+
+    Attributes:
+        number: the number in its tags: segments are counted per server, modulo 1024.
+        connection: number of the connection.
+        text: what it says.
+        samples: how long it is; 0 until known, if a voice speaks it.
+        sent: samples put on the wire so far.
+        cleared: whether the client took it back.
+    """
+
+    number: int
+    connection: int
+    text: str
+    samples: int
+    sent: int = 0
+    cleared: bool = False
+
+
+class Server(Generic[OptionsT]):
+    """A running simulator, as given by :meth:`Simulator.serve` and :meth:`Simulator.serve_in_memory`.
+
+    Attributes:
+        options: how it behaves.  Replace it at any time, ``server.options = attrs.evolve(server.options, …)``; what
+            comes next follows the new ones.
+        url: where a client of the provider should connect to.
+        host: host of the URL.
+        port: port of the URL.
+        log: what happened, in order: dicts of ``time`` (seconds since the server began), ``connection`` (its number,
+            from 0), ``event`` and ``data``.  Secrets are left out.
+        segments: the stretches of audio asked for, in order.
+        connections: how many connections were ever begun.
+        open_connections: how many of them are open.
+    """
+
+    def __init__(
+        self,
+        simulator: Simulator[OptionsT],
+        nursery: trio.Nursery,
+        url: str,
+        address: tuple[str, int] | None,
+        *,
+        log_file: TextIO | None,
+        history: int,
+    ) -> None:
+        self.options: OptionsT = simulator.options
+        self.url = url
+        self.host, self.port = address or (IN_MEMORY_HOST, 80)
+        self.log: list[dict[str, Any]] = []
+        self.segments: list[Segment] = []
+        self.connections = 0
+        self.open_connections = 0
+        self._simulator = simulator
+        self._nursery = nursery
+        self._in_memory = address is None
+        self._log_file = log_file
+        self._history = history
+        self._segments_begun = 0
+        self._began = trio.current_time()
+
+    async def dial(self, host: str, port: int) -> trio.abc.Stream:
+        """A stream to the simulator, whatever `host` and `port` say; in memory, the client's end of a pair.
+
+        Raises:
+            OSError: the faults refuse the connection, or the server's block was left.
+        """
+        if not self._in_memory:
+            return await trio.open_tcp_stream(self.host, self.port)
+        await trio.lowlevel.checkpoint()
+        if self._nursery.cancel_scope.cancel_called:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, f"{host}:{port}: the simulator has ended")
+        if self._faults(self.connections).handshake == "refuse":
+            self.note(self.connections, "refused")
+            self.connections += 1
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+        ours, theirs = trio.testing.memory_stream_pair()
+        self._nursery.start_soon(self._serve_stream, ours)
+        return theirs
+
+    def note(self, connection: int, event: str, /, **data: object) -> None:
+        """Add a record to the log."""
+        record = {
+            "time": round(trio.current_time() - self._began, 6),
+            "connection": connection,
+            "event": event,
+            "data": data,
+        }
+        self.log.append(record)
+        _forget(self.log, self._history)
+        if self._log_file is not None:
+            self._log_file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            self._log_file.flush()
+
+    def begin_segment(self, connection: int, text: str, samples: int) -> Segment:
+        """The next segment, noted in `segments` and in the log."""
+        segment = Segment(self._segments_begun % 1024, connection, text, samples)
+        self._segments_begun += 1
+        self.segments.append(segment)
+        _forget(self.segments, self._history)
+        self.note(connection, "segment", number=segment.number, text=text, samples=samples)
+        return segment
+
+    def _faults(self, connection: int) -> Faults:
+        """The faults that hold for a connection now."""
+        faults = self.options.faults
+        if faults.connections is not None and connection >= faults.connections:
+            return NO_FAULTS
+        return faults
+
+    async def _serve_stream(self, stream: trio.abc.Stream) -> None:
+        """Serve one connection to its end, whatever the client does."""
+        number = self.connections
+        self.connections += 1
+        self.open_connections += 1
+        self.note(number, "opened")
+        try:
+            await Connection(self, self._simulator, number, stream).run()
+            with trio.move_on_after(CLOSE_TIMEOUT):
+                await stream.aclose()
+        except Disconnected as ending:
+            self.note(number, "disconnected", reason=str(ending))
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(stream)
+            self.open_connections -= 1
+            self.note(number, "closed")
+
+
+class Connection(Generic[OptionsT]):
+    """One connection to a simulator, before and after the handshake.
+
+    Attributes:
+        number: its number, from 0.
+        server: the server it belongs to.
+        request: the client's request.
+    """
+
+    request: Request
+
+    def __init__(
+        self,
+        server: Server[OptionsT],
+        simulator: Simulator[OptionsT],
+        number: int,
+        stream: trio.abc.Stream,
+    ) -> None:
+        self.server = server
+        self.number = number
+        self.log = partial(server.note, number)
+        self._simulator = simulator
+        self._stream = stream
+        self._state = FaultState(lambda: server._faults(number))
+        self._wire = Wire(stream, self._state)
+
+    @property
+    def options(self) -> OptionsT:
+        """The options that hold now."""
+        return self.server.options
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that hold for this connection now."""
+        return self._state.look()
+
+    async def run(self) -> None:
+        """Read the request, commit the faults of the handshake, and let the simulator speak.
+
+        Raises:
+            Disconnected: the client is gone, or a fault dropped it.
+        """
+        faults = self.faults
+        if faults.handshake == "refuse":
+            _reset_on_close(self._stream)
+            raise Disconnected("handshake=refuse")
+        try:
+            with trio.fail_after(REQUEST_TIMEOUT):
+                self.request = await read_request(self._wire)
+        except BadRequest as error:
+            await self.refuse(400, body=str(error).encode())
+            return
+        except trio.TooSlowError as error:
+            raise Disconnected("no request came") from error
+        self.log("request", **self.request.public())
+        if await self._spoil_handshake(faults):
+            return
+        await self._simulator.handle(self)
+
+    async def accept(
+        self,
+        headers: Iterable[tuple[str, str]] = (),
+        *,
+        subprotocol: str | None = None,
+        too_big: str = "message too big",
+    ) -> WebSocketPeer:
+        """Accept the upgrade.
+
+        Args:
+            headers: headers of the answer.
+            subprotocol: the one chosen of those offered.
+            too_big: reason of the Close frame for a message over 1 MiB.
+
+        Raises:
+            Disconnected: the client is gone.
+        """
+        await self._wire.send(switching_protocols(self.request, headers, subprotocol))
+        self.log("accepted")
+        return WebSocketPeer(
+            self._wire,
+            self._state,
+            inserts=self._simulator.inserts(self.options),
+            log=self.log,
+            trailing=self.request.trailing,
+            too_big=too_big,
+        )
+
+    async def refuse(
+        self, status: int, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", length: bool = True
+    ) -> None:
+        """Answer with a status and a body; the connection ends with it.
+
+        Raises:
+            Disconnected: the client is gone.
+        """
+        self.log("refused", status=status)
+        await self._wire.send(response(status, headers, body, length=length))
+
+    async def _spoil_handshake(self, faults: Faults) -> bool:
+        """Commit the faults of the handshake; whether that was all there is to the connection."""
+        if faults.handshake != "ok":
+            self.log("fault", name="handshake", value=faults.handshake)
+        if faults.handshake == "eof":
+            return True
+        if faults.handshake == "silent":
+            await trio.sleep_forever()
+        if faults.handshake == "garbage":
+            await self._wire.send(GARBAGE)
+            return True
+        if faults.handshake == "slow":
+            await trio.sleep(faults.handshake_delay)
+        if faults.refuse_status is None:
+            return False
+        headers, body = self._simulator.refusal(self, faults.refuse_status)
+        if faults.retry_after is not None:
+            headers = [*headers, ("Retry-After", f"{faults.retry_after:g}")]
+        if faults.refuse_body is not None:
+            body = faults.refuse_body.encode()
+        await self.refuse(
+            faults.refuse_status,
+            headers=[*headers, *faults.refuse_headers],
+            body=body,
+            length=not faults.refuse_without_length,
+        )
+        return True
+
+
+class Simulator(ABC, Generic[OptionsT]):
+    """A provider's side of its protocol.
+
+    Args:
+        options: how it behaves, to begin with.
+
+    Attributes:
+        path: path of the URL given to clients.
+        options: as above.  Each server begins with these.
+    """
+
+    path: ClassVar[str]
+
+    def __init__(self, options: OptionsT) -> None:
+        self.options: OptionsT = options
+
+    @abstractmethod
+    async def handle(self, connection: Connection[OptionsT]) -> None:
+        """Speak on one connection, whose request has been read, until it ends.
+
+        Raises:
+            Disconnected: the client is gone.
+        """
+
+    def inserts(self, options: OptionsT) -> Mapping[str, str]:  # noqa: ARG002 -- for those that override it
+        """For each fault that inserts a message, that message."""
+        return {
+            "unknown_message": '{"type":"FromTheFuture","since":2031}',
+            "non_json": "this is {not JSON",
+            "wrong_shape": '[{"type":null}]',
+            "error_frame": '{"type":"Error","description":"something broke","code":"INTERNAL"}',
+        }
+
+    def refusal(
+        self,
+        connection: Connection[OptionsT],  # noqa: ARG002 -- for those that override it
+        status: int,
+    ) -> tuple[list[tuple[str, str]], bytes]:
+        """Headers and body with which this provider refuses an upgrade."""
+        return [("Content-Type", "application/json")], json.dumps({"error": f"status {status}"}).encode()
+
+    @asynccontextmanager
+    async def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        log_file: TextIO | None = None,
+        history: int = 100_000,
+    ) -> AsyncGenerator[Server[OptionsT], None]:
+        """Serve on a real socket.  Leaving the block ends every connection and every task.
+
+        Args:
+            host: the address to listen on.
+            port: the port, 0 for a free one.
+            ssl_context: serve TLS with this.
+            log_file: where to write the log as well, a line of JSON for each record.
+            history: how many records and segments are kept at least; beyond twice this, the oldest are forgotten.
+
+        Raises:
+            OSError: the port cannot be had.
+            BaseExceptionGroup: several things went wrong, such as the block and the simulator; a single error is
+                raised as it is.
+        """
+        sockets = await trio.open_tcp_listeners(port, host=host)
+        listeners: list[trio.abc.Listener[trio.abc.Stream]] = [
+            each if ssl_context is None else trio.SSLListener(each, ssl_context, https_compatible=True)
+            for each in sockets
+        ]
+        authority = f"[{host}]" if ":" in host else host
+        bound: int = sockets[0].socket.getsockname()[1]
+        url = f"{'ws' if ssl_context is None else 'wss'}://{authority}:{bound}{self.path}"
+        with _single_error():
+            async with trio.open_nursery() as nursery:
+                server = Server(self, nursery, url, (host, bound), log_file=log_file, history=history)
+                nursery.start_soon(_listen, server._serve_stream, listeners, nursery)
+                try:
+                    yield server
+                finally:
+                    nursery.cancel_scope.cancel(reason="the simulator's block was left")
+
+    @asynccontextmanager
+    async def serve_in_memory(
+        self, *, log_file: TextIO | None = None, history: int = 100_000
+    ) -> AsyncGenerator[Server[OptionsT], None]:
+        """Serve over streams in memory, which :meth:`Server.dial` gives: no sockets, and exact under a mock clock.
+
+        Such streams hold any amount of data, so a client that does not read causes no back-pressure here.  Otherwise
+        as :meth:`serve`.
+        """
+        with _single_error():
+            async with trio.open_nursery() as nursery:
+                url = f"ws://{IN_MEMORY_HOST}{self.path}"
+                server = Server(self, nursery, url, None, log_file=log_file, history=history)
+                try:
+                    yield server
+                finally:
+                    nursery.cancel_scope.cancel(reason="the simulator's block was left")
+
+
+async def _listen(
+    handler: Callable[[trio.abc.Stream], Awaitable[None]],
+    listeners: list[trio.abc.Listener[trio.abc.Stream]],
+    nursery: trio.Nursery,
+) -> None:
+    await trio.serve_listeners(handler, listeners, handler_nursery=nursery)
+
+
+@contextmanager
+def _single_error() -> Generator[None, None, None]:
+    """Raise the only error of a nursery as it is: the caller knows of no nursery."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        if len(group.exceptions) != 1:
+            raise
+        only = group.exceptions[0]
+        context = only.__context__
+        try:
+            raise only
+        finally:
+            only.__context__ = context  # not the group: it would show the same error twice
+            del only, context
+
+
+def _forget(records: list[Any], history: int) -> None:
+    """Keep the newest `history` records at least, at little cost for each."""
+    if len(records) > 2 * history:
+        del records[:-history]
+
+
+def _reset_on_close(stream: trio.abc.Stream) -> None:
+    """Make the closing of a TCP stream look like a refusal: RST instead of FIN."""
+    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    if isinstance(transport, trio.SocketStream):
+        transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,0 +1,253 @@
+"""The server's side of one websocket, on wsproto.
+
+wsproto decides what frames look like and what may follow what; this module decides when bytes are written and, when
+a fault asks for it, bends them.  Data flows one way through it: `send` turns a message into bytes and hands them to
+the :class:`Wire`, which writes each piece whole, so that any task may send at any time.
+
+A connection ends in one of two ways, both exceptions, so that the loops of a simulator need no bookkeeping:
+:class:`Disconnected`, there is nothing left to say, and :class:`Closing`, say goodbye with this code and reason.
+:meth:`WebSocketPeer.run` runs the loops and does what the first of the two to come up asks for.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+
+from ._wire import Disconnected, Wire
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from ._faults import Faults, FaultState
+
+__all__ = ["Closing", "Log", "WebSocketPeer"]
+
+MAX_MESSAGE = 1 << 20
+"""Bytes (characters of text) of one message from the client; no vendor takes more."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that a client has to answer a Close frame."""
+
+
+class Log(Protocol):
+    """Takes what happened and what belongs to it, as JSON-able values."""
+
+    def __call__(self, event: str, /, **data: object) -> None:
+        """Note `event`."""
+        ...
+
+
+class Closing(Exception):
+    """Raised in a loop of a simulator to end the connection with a Close frame.
+
+    Attributes:
+        code: the close code.
+        reason: the reason text.
+    """
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class WebSocketPeer:
+    """The server's end of an accepted websocket.  Pings and Close frames are answered while someone receives.
+
+    Args:
+        wire: the bytes, after the handshake.
+        state: the faults and their counts.
+        inserts: for each fault that inserts a message, that message.
+        log: where faults and the end are noted.
+        trailing: bytes that came with the handshake.
+        too_big: reason of the Close frame (code 1009) for a message over 1 MiB.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        state: FaultState,
+        *,
+        inserts: Mapping[str, str],
+        log: Log,
+        trailing: bytes = b"",
+        too_big: str = "message too big",
+    ) -> None:
+        self._wire = wire
+        self._state = state
+        self._inserts = inserts
+        self._log = log
+        self._too_big = too_big
+        self._protocol = Connection(ConnectionType.SERVER, trailing_data=trailing)
+        self._parts: list[Any] = []  # of one message, so all str or all bytes
+        self._size = 0
+
+    async def send(self, message: str | bytes, *, audio: bool = False) -> None:
+        """Send one message, text or binary.
+
+        Cancelling it may leave part of the message sent; the connection is then of no more use.
+
+        Args:
+            message: the message.
+            audio: whether it carries audio, for the faults that count audio frames.
+
+        Raises:
+            Disconnected: the connection is gone.
+            Closing: the faults want it closed here.
+        """
+        faults = self._state.look()
+        if self._state.quiet:
+            await self._wire.send(self._encode(message))
+            return
+        if audio and faults.stall_after is not None and self._state.audio >= faults.stall_after:
+            self._log("fault", name="stall_after")
+            await trio.sleep_forever()
+        await self._commit_faults(faults)
+        await self._wire.send(self._encode(message, faults.fragment))
+        self._state.messages += 1
+        self._state.audio += audio
+        await self._commit_faults(faults)
+
+    async def receive(self) -> str | bytes:
+        """The next message.  Cancelling it loses nothing.
+
+        Raises:
+            Disconnected: the connection is gone, or the client closed it and was answered.
+            Closing: the client broke the websocket protocol.
+        """
+        while True:
+            for event in self._protocol.events():
+                if isinstance(event, (TextMessage, BytesMessage)):
+                    if (message := self._assemble(event)) is not None:
+                        return message
+                elif isinstance(event, Ping):
+                    if self._protocol.state is ConnectionState.OPEN:
+                        await self._wire.send(self._protocol.send(event.response()))
+                elif isinstance(event, CloseConnection):
+                    await self._answer_close(event)
+            self._protocol.receive_data(await self._wire.receive())
+
+    async def run(self, *loops: Callable[[], Awaitable[None]]) -> None:
+        """Run the loops of a connection until one of them returns or ends the connection, and close it as it asks.
+
+        Raises:
+            Disconnected: there was nobody left to close it with.
+            BaseExceptionGroup: a loop failed with anything but :class:`Disconnected` or :class:`Closing`.
+        """
+        endings: list[Closing | Disconnected] = []
+
+        async def watch(loop: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await loop()
+            except (Closing, Disconnected) as ending:
+                endings.append(ending)
+            nursery.cancel_scope.cancel(reason="the connection ended")
+
+        async with trio.open_nursery() as nursery:
+            for loop in loops:
+                nursery.start_soon(watch, loop)
+        ending = endings[0] if endings else Closing(1000)
+        if isinstance(ending, Disconnected):
+            raise ending
+        await self.close(ending.code, ending.reason)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Send a Close frame and wait up to a second for the client's, reading what comes before it.
+
+        Nobody else may be receiving.
+        """
+        if self._state.look().never_close:
+            self._log("fault", name="never_close")
+            await trio.sleep_forever()
+        if self._wire.torn or self._protocol.state is not ConnectionState.OPEN:
+            return
+        self._log("close", code=code, reason=reason, by="server")
+        with trio.move_on_after(CLOSE_TIMEOUT), suppress(Closing, Disconnected):
+            await self._wire.send(self._protocol.send(CloseConnection(code=code, reason=reason)))
+            while True:
+                await self.receive()
+
+    def _encode(self, message: str | bytes, fragment: int | None = None) -> bytes:
+        protocol = self._protocol
+        if protocol.state is not ConnectionState.OPEN:
+            raise Disconnected("the websocket is closing")
+        if fragment is None or not message:
+            return protocol.send(_event(message, finished=True))
+        pieces = [message[index : index + fragment] for index in range(0, len(message), fragment)]
+        frames: list[bytes] = []
+        for number, piece in enumerate(pieces, start=1):
+            frames.append(protocol.send(_event(piece, finished=number == len(pieces))))
+            frames.append(protocol.send(Ping(payload=b"between fragments")))
+        return b"".join(frames)
+
+    def _assemble(self, event: TextMessage | BytesMessage) -> str | bytes | None:
+        """The message that `event` completes, if it does."""
+        if event.message_finished and not self._parts:
+            self._check_size(len(event.data))
+            return _plain(event.data)
+        self._parts.append(event.data)
+        self._size += len(event.data)
+        self._check_size(self._size)
+        if not event.message_finished:
+            return None
+        parts, self._parts, self._size = self._parts, [], 0
+        return "".join(parts) if isinstance(event, TextMessage) else b"".join(parts)
+
+    def _check_size(self, size: int) -> None:
+        if size > MAX_MESSAGE:
+            raise Closing(1009, self._too_big)
+
+    async def _answer_close(self, event: CloseConnection) -> None:
+        """End the connection as the client's Close frame asks.
+
+        Raises:
+            Disconnected: always, but for a frame that breaks the protocol.
+            Closing: the frame is wsproto's word for one that breaks the protocol.
+        """
+        if self._protocol.state is ConnectionState.OPEN:
+            raise Closing(event.code, event.reason or "")
+        if self._state.look().never_close:
+            self._log("fault", name="never_close")
+            await trio.sleep_forever()
+        if self._protocol.state is ConnectionState.REMOTE_CLOSING:
+            self._log("close", code=int(event.code), reason=event.reason or "", by="client")
+            await self._wire.send(self._protocol.send(event.response()))
+        raise Disconnected("closed")
+
+    async def _commit_faults(self, faults: Faults) -> None:
+        """Do what the faults ask for after the messages sent so far."""
+        if faults.accept_silent:
+            self._log("fault", name="accept_silent")
+            await trio.sleep_forever()
+        state = self._state
+        for name in [name for name in state.pending if state.messages >= getattr(faults, name)]:
+            state.pending.remove(name)
+            self._log("fault", name=name)
+            await self._wire.send(self._encode(self._inserts[name], faults.fragment))
+        if _reached(faults.half_open_after, state):
+            self._log("fault", name="half_open_after")
+            self._wire.half_open = True
+            await trio.sleep_forever()
+        if _reached(faults.drop_after_messages, state):
+            raise Disconnected("drop_after_messages")
+        if _reached(faults.close_after, state):
+            raise Closing(faults.close_code, faults.close_reason)
+
+
+def _reached(count: int | None, state: FaultState) -> bool:
+    return count is not None and state.messages >= count
+
+
+def _plain(data: str | bytes | bytearray) -> str | bytes:
+    return bytes(data) if isinstance(data, bytearray) else data
+
+
+def _event(message: str | bytes, *, finished: bool) -> TextMessage | BytesMessage:
+    if isinstance(message, str):
+        return TextMessage(data=message, message_finished=finished)
+    return BytesMessage(data=message, message_finished=finished)
