@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
+
+from ._checks import at_least
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,16 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["FaultState", "Faults"]
 
 
-def _at_least(minimum: float) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
-    def check(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value is not None and (math.isnan(value) or value < minimum):
-            raise ValueError(f"{attribute.name}={value}: must be at least {minimum}")
-
-    return check
-
-
 def _count(default: int | None = None) -> Any:
-    return attrs.field(default=default, validator=_at_least(0))
+    return attrs.field(default=default, validator=at_least(0))
 
 
 @attrs.frozen(kw_only=True)
@@ -68,17 +61,17 @@ class Faults:
     connections: int | None = _count()
 
     handshake: Literal["ok", "refuse", "eof", "silent", "garbage", "slow"] = "ok"
-    handshake_delay: float = attrs.field(default=5.0, validator=_at_least(0))
-    refuse_status: int | None = attrs.field(default=None, validator=_at_least(200))
+    handshake_delay: float = attrs.field(default=5.0, validator=at_least(0))
+    refuse_status: int | None = attrs.field(default=None, validator=at_least(200))
     refuse_headers: tuple[tuple[str, str], ...] = ()
     refuse_body: str | None = None
     refuse_without_length: bool = False
-    retry_after: float | None = attrs.field(default=None, validator=_at_least(0))
+    retry_after: float | None = attrs.field(default=None, validator=at_least(0))
 
     accept_silent: bool = False
     stall_after: int | None = _count()
     close_after: int | None = _count()
-    close_code: int = attrs.field(default=1011, validator=_at_least(1000))
+    close_code: int = attrs.field(default=1011, validator=at_least(1000))
     close_reason: str = ""
     drop_after_messages: int | None = _count()
     drop_after_bytes: int | None = _count()
@@ -86,7 +79,7 @@ class Faults:
     never_close: bool = False
 
     one_byte_writes: bool = False
-    fragment: int | None = attrs.field(default=None, validator=_at_least(1))
+    fragment: int | None = attrs.field(default=None, validator=at_least(1))
     big_message: bool = False
     unknown_message: int | None = _count()
     non_json: int | None = _count()

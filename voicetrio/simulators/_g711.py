@@ -15,7 +15,8 @@ __all__ = ["encode"]
 
 def encode(pcm: bytes, law: Literal["mulaw", "alaw"]) -> bytes:
     """Encode s16le mono PCM, a byte for each sample."""
-    return _table(law)[np.frombuffer(pcm, dtype="<u2")].tobytes()
+    codes: NDArray[np.uint8] = _table(law)[np.frombuffer(pcm, dtype="<u2")]
+    return codes.tobytes()
 
 
 @cache

@@ -1,0 +1,258 @@
+"""Deepgram's text-to-speech websocket, ``/v1/speak``, simulated.
+
+Where Deepgram's documentation, its specification and what was measured on the wire agree, the simulator does what they
+say.  Where they do not, or are silent, :class:`DeepgramOptions` has a switch and its default is the stricter reading:
+a client that works with the default does not rely on what is not promised.
+
+The audio is tagged (see :mod:`voicetrio.simulators.tagged`): each flush that is accepted is one segment, a text of
+n characters gives ``round(n * sample_rate * ms_per_char / 1000)`` samples.  mu-law and A-law audio is that PCM encoded,
+of which only the length and the upper bits survive.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import attrs
+
+from ._checks import at_least, positive
+from ._deepgram_query import QueryError, SpeechSettings, parse_query
+from ._deepgram_session import DeepgramSession
+from ._options import Options
+from ._server import Connection, Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._http import Request
+    from ._speech import Voice
+
+__all__ = ["DeepgramOptions", "DeepgramSimulator"]
+
+
+@attrs.frozen(kw_only=True)
+class DeepgramOptions(Options):
+    """How the simulated Deepgram behaves.  Times are in seconds unless the name says milliseconds.
+
+    Attributes:
+        faults: what goes wrong, see :class:`~voicetrio.simulators.Faults`.
+
+        api_key: the only key or token that is accepted; None accepts any that is not empty.
+        concurrent_limit: connections open at once before the next gets 429; None for no limit.  (Deepgram: by plan.)
+
+        first_audio: from the flush to its first audio, on the wire measured at 0.130 to 0.145.
+        speed: audio is sent this many times faster than it plays; ``inf`` for as fast as the client takes it.
+        ms_per_char: milliseconds of audio for each character of text.
+        frame_ms: milliseconds of audio in a frame; 40 was measured.
+        frame_ms_min: with `frame_ms_max`, frames of random lengths from this …
+        frame_ms_max: … to this.
+        seed: of the frames' lengths and of the request ids.
+        voice: speak the text instead of sending tagged audio; the simulator must have been given a voice.
+
+        flush_limit: flushes accepted within `flush_window`, 0 for no limit.  One more is answered with a Warning and is
+            not carried out; its text stays in the buffer.
+        flush_window: seconds.
+        speak_limit: characters of one Speak message; more closes with 1009 BIG-0001.
+        characters_limit: characters within `characters_window`, 0 for no limit; more closes with 1008 DATA-0001.
+        characters_window: seconds.
+        session_limit: seconds after which the connection is closed with 1011 NET-0003; none for no limit.
+        idle_timeout: seconds without a message after which it is closed with 1011 NET-0001; none for no limit.
+
+        warning: fields of a Warning: ``wire``, warn_code and warn_msg, as captured; ``spec``, code and description.
+        error_shape: fields of the Error message that the fault ``error_frame`` inserts: ``description`` and code, or
+            ``err_code`` and err_msg.
+        shared_sequence: whether Flushed and Cleared share one counter of `sequence_id`.
+        empty_flush_answered: whether a flush of no text is answered by Flushed.
+        close_drains: whether Close lets the flushes before it finish; documented are both this and an end at once.
+        early_audio: send audio before any flush once this many characters are buffered, 0 for never.
+
+        late_frames: audio frames of the cut utterance that are sent between receiving Clear and sending Cleared.
+        flushed_for_cleared: whether flushes that were cleared are answered by Flushed all the same.
+        clear_delay: seconds by which Cleared is late.
+        clear_never: whether Cleared is never sent.
+
+        end_marker: Flushed is sent as it should, never, `end_marker_delay` late, or twice.
+        end_marker_delay: seconds.
+        odd_frames: send frames of an odd number of bytes, so that samples are torn (linear16 only).
+        empty_frames: send an empty binary frame before every frame of audio.
+        audio_before_asked: send this many frames of audio right after Metadata, as a segment of their own.
+    """
+
+    api_key: str | None = attrs.field(default=None, repr=False)
+    concurrent_limit: int | None = attrs.field(default=None, validator=at_least(0))
+
+    first_audio: float = attrs.field(default=0.137, validator=at_least(0))
+    speed: float = attrs.field(default=4.0, validator=positive)
+    ms_per_char: float = attrs.field(default=60.0, validator=positive)
+    frame_ms: float = attrs.field(default=40.0, validator=positive)
+    frame_ms_min: float | None = attrs.field(default=None, validator=positive)
+    frame_ms_max: float | None = attrs.field(default=None, validator=positive)
+    seed: int = 0
+    voice: bool = False
+
+    flush_limit: int = attrs.field(default=20, validator=at_least(0))
+    flush_window: float = attrs.field(default=60.0, validator=positive)
+    speak_limit: int = attrs.field(default=2000, validator=positive)
+    characters_limit: int = attrs.field(default=2400, validator=at_least(0))
+    characters_window: float = attrs.field(default=60.0, validator=positive)
+    session_limit: float | None = attrs.field(default=3600.0, validator=positive)
+    idle_timeout: float | None = attrs.field(default=None, validator=positive)
+
+    warning: Literal["wire", "spec"] = "wire"
+    error_shape: Literal["description", "err_code"] = "description"
+    shared_sequence: bool = False
+    empty_flush_answered: bool = True
+    close_drains: bool = False
+    early_audio: int = attrs.field(default=0, validator=at_least(0))
+
+    late_frames: int = attrs.field(default=0, validator=at_least(0))
+    flushed_for_cleared: bool = False
+    clear_delay: float = attrs.field(default=0.0, validator=at_least(0))
+    clear_never: bool = False
+
+    end_marker: Literal["normal", "none", "late", "double"] = "normal"
+    end_marker_delay: float = attrs.field(default=4.0, validator=at_least(0))
+    odd_frames: bool = False
+    empty_frames: bool = False
+    audio_before_asked: int = attrs.field(default=0, validator=at_least(0))
+
+    def __attrs_post_init__(self) -> None:
+        if (self.frame_ms_min is None) != (self.frame_ms_max is None):
+            raise ValueError("frame_ms_min and frame_ms_max belong together")
+        if self.frame_ms_min is not None and self.frame_ms_max is not None and self.frame_ms_min > self.frame_ms_max:
+            raise ValueError(f"frame_ms_min={self.frame_ms_min}: more than frame_ms_max={self.frame_ms_max}")
+
+
+class DeepgramSimulator(Simulator[DeepgramOptions]):
+    """A server that speaks Deepgram's protocol.
+
+    Args:
+        options: how it behaves, to begin with.
+        voice: what speaks if the options say ``voice``.
+
+    Raises:
+        ValueError: the options say ``voice`` and there is none.
+    """
+
+    path: ClassVar[str] = "/v1/speak"
+
+    def __init__(self, options: DeepgramOptions | None = None, *, voice: Voice | None = None) -> None:
+        super().__init__(DeepgramOptions() if options is None else options)
+        if self.options.voice and voice is None:
+            raise ValueError("voice=True: the simulator was given no voice")
+        self.voice = voice
+
+    async def handle(self, connection: Connection[DeepgramOptions]) -> None:
+        """Check the request as Deepgram does, path, key, query, then speak."""
+        request, options = connection.request, connection.options
+        if not request.path.endswith(self.path):
+            await self._refuse(connection, 404, "NOT_FOUND", "The page you are looking for does not exist.")
+            return
+        subprotocol = _accepted_subprotocol(request, options.api_key)
+        if subprotocol is None and not _authorized(request.headers.get("authorization", ""), options.api_key):
+            await self._refuse(connection, 401, "INVALID_AUTH", "Invalid credentials.")
+            return
+        if not request.upgrade:
+            await self._refuse(connection, 426, "UPGRADE_REQUIRED", "Only websockets are served here.")
+            return
+        try:
+            settings = parse_query(request.query)
+        except QueryError as error:
+            await self._refuse(connection, 400, error.code, error.message)
+            return
+        limit = options.concurrent_limit
+        if limit is not None and connection.server.open_connections > limit:
+            await self._refuse(connection, 429, "TOO_MANY_REQUESTS", "Too many requests. Please try again later.")
+            return
+        await self._speak(connection, settings, subprotocol)
+
+    def refusal(self, connection: Connection[DeepgramOptions], status: int) -> tuple[list[tuple[str, str]], bytes]:
+        """Headers and body of a refusal, as Deepgram words it."""
+        code, message = _REFUSALS.get(status, ("INTERNAL_SERVER_ERROR", f"Status {status}."))
+        return self._refusal(connection, code, message)
+
+    def inserts(self, options: DeepgramOptions) -> Mapping[str, str]:
+        """The messages that faults insert."""
+        error = {
+            "description": {"type": "Error", "description": "An internal error occurred.", "code": "INTERNAL"},
+            "err_code": {"type": "Error", "err_code": "INTERNAL", "err_msg": "An internal error occurred."},
+        }
+        return {**super().inserts(options), "error_frame": json.dumps(error[options.error_shape])}
+
+    async def _speak(
+        self, connection: Connection[DeepgramOptions], settings: SpeechSettings, subprotocol: str | None
+    ) -> None:
+        request_id = _request_id(connection)
+        headers = [
+            ("dg-request-id", request_id),
+            ("dg-model-name", settings.model),
+            ("dg-model-uuid", _model_uuid(settings.model)),
+            ("dg-char-count", "0"),
+        ]
+        peer = await connection.accept(headers, subprotocol=subprotocol, too_big="BIG-0000")
+        metadata: dict[str, object] = {
+            "type": "Metadata",
+            "request_id": request_id,
+            "model_name": settings.model,
+            "model_version": "2025-01-09.0",
+            "model_uuid": _model_uuid(settings.model),
+            "additional_model_uuids": [],
+        }
+        await DeepgramSession(connection, peer, settings, metadata, self.voice).run()
+
+    def _refusal(
+        self, connection: Connection[DeepgramOptions], code: str, message: str
+    ) -> tuple[list[tuple[str, str]], bytes]:
+        request_id = _request_id(connection)
+        body = {"err_code": code, "err_msg": message, "request_id": request_id}
+        headers = [("Content-Type", "application/json"), ("dg-request-id", request_id), ("dg-error", message)]
+        return headers, json.dumps(body).encode()
+
+    async def _refuse(self, connection: Connection[DeepgramOptions], status: int, code: str, message: str) -> None:
+        headers, body = self._refusal(connection, code, message)
+        await connection.refuse(status, headers=headers, body=body)
+
+
+_REFUSALS = {
+    400: ("INVALID_QUERY_PARAMETER", "Failed to deserialize query parameters."),
+    401: ("INVALID_AUTH", "Invalid credentials."),
+    402: (
+        "PAYMENT_REQUIRED",
+        "Project does not have enough credits for an ASR request and does not have an overage agreement.",
+    ),
+    403: ("INSUFFICIENT_PERMISSIONS", "Project does not have access to the requested model."),
+    404: ("NOT_FOUND", "The page you are looking for does not exist."),
+    429: ("TOO_MANY_REQUESTS", "Too many requests. Please try again later."),
+    503: ("SERVICE_UNAVAILABLE", "The service is temporarily unavailable."),
+}
+
+
+def _authorized(authorization: str, api_key: str | None) -> bool:
+    """Whether an Authorization header is good: ``Token`` and an API key, or ``Bearer`` and a token."""
+    scheme, _, credentials = authorization.strip().partition(" ")
+    return scheme.lower() in ("token", "bearer") and _good(credentials.strip(), api_key)
+
+
+def _accepted_subprotocol(request: Request, api_key: str | None) -> str | None:
+    """The subprotocol that carried a good key, for browsers, which cannot send the header: ``token, <key>``."""
+    offered = request.subprotocols
+    if len(offered) == 2 and offered[0].lower() in ("token", "bearer") and _good(offered[1], api_key):
+        return offered[0]
+    return None
+
+
+def _good(credentials: str, api_key: str | None) -> bool:
+    return bool(credentials) and (api_key is None or credentials == api_key)
+
+
+def _request_id(connection: Connection[DeepgramOptions]) -> str:
+    """The connection's id, the same in every run with the same seed."""
+    source = random.Random(f"{connection.options.seed}/{connection.number}")  # noqa: S311 -- not a secret
+    return str(uuid.UUID(int=source.getrandbits(128), version=4))
+
+
+def _model_uuid(model: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, model))
