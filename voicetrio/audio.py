@@ -242,8 +242,6 @@ class AudioSink:
     def _forget(self, turn: TurnAudio) -> None:
         if turn in self._turns:
             self._turns.remove(turn)
-        self._writers.unpark_all()
-        self._readers.unpark_all()
 
 
 class TurnAudio:
@@ -343,6 +341,7 @@ class TurnAudio:
         self._odd = b""
         self._finished = True
         self._sink._readers.unpark_all()
+        self._sink._writers.unpark_all()
 
     def fence(self) -> int:
         """Drop all that was not heard and let nothing pass any more.
@@ -358,8 +357,8 @@ class TurnAudio:
                 self._sink._taken -= unplayed
             self._queue.clear()
             self._resampler = None
-            self._end()
             self._sink._forget(self)
+            self._end()
         return self._heard_at_fence
 
     def hold_back(self) -> None:
@@ -451,7 +450,7 @@ class AudioSource(trio.abc.AsyncResource):
         Cancelling it takes nothing.
         """
         samples = self._samples(seconds)
-        # The checkpoint comes first: a frame that is taken is returned in the same step, so the fence cannot fall between.
+        # The checkpoint comes first: a frame is returned in the step that takes it, so no fence can fall between.
         await trio.lowlevel.checkpoint()
         while True:
             try:

@@ -26,7 +26,7 @@ _QUALITIES = ("sinc_fastest", "sinc_medium", "sinc_best")
 # libsamplerate gives up beyond a ratio of 256, and int16 speech has no rates outside these.
 _MIN_RATE, _MAX_RATE = 1_000, 768_000
 
-# Input samples of silence that push out whatever a converter withholds: the longest (sinc_best, downwards) withholds 9 ms.
+# Silence that pushes out whatever a converter withholds; the most is the 9 ms of sinc_best going down.
 _FLUSH_SECONDS = 0.05
 
 

@@ -2,10 +2,10 @@
 
 How a cancelled scope becomes a fence
 -------------------------------------
-The task that called ``synthesize()`` does no I/O: it is parked in :meth:`Turn.wait`, and the session's tasks speak.  When
-any cancel scope around the call is cancelled, trio calls the parked task's abort function *inside*
-:meth:`trio.CancelScope.cancel`, and that function is where the fence falls.  So silence is synchronous even for scopes that
-voicetrio has never seen.
+The task that called ``synthesize()`` does no I/O: it is parked in :meth:`Turn.wait`, and the session's tasks speak.
+When any cancel scope around the call is cancelled, trio calls the parked task's abort function *inside*
+:meth:`trio.CancelScope.cancel`, and that function is where the fence falls.  So silence is synchronous even for scopes
+that voicetrio has never seen.
 
 One gap would remain.  When the turn is over its caller is rescheduled, and a task that is already scheduled cannot be
 aborted: a scope cancelled between that moment and the caller's next step would come too late.  Therefore the sink lets
@@ -15,7 +15,7 @@ first looks whether it has been cancelled.  Whichever came first, the end or the
 
 from __future__ import annotations
 
-import inspect
+import itertools
 import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
@@ -81,8 +81,7 @@ class Timeline:
 
     def parts(self) -> dict[str, float]:
         """Seconds from each station to the next, by the name of the next; they add up to :attr:`total`."""
-        marks = self.marks()
-        return {name: time - before for (_, before), (name, time) in zip(marks, marks[1:], strict=False)}
+        return {name: time - before for (_, before), (name, time) in itertools.pairwise(self.marks())}
 
     @property
     def total(self) -> float:
@@ -141,6 +140,14 @@ class Interruption:
     at: float
 
 
+class TextFailed(Exception):
+    """The caller's own text iterator raised `error`; carries it from where it was met to the call."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(repr(error))
+        self.error = error
+
+
 class Script:
     """A turn's text as a log that grows at one end and can be read again from the other.
 
@@ -175,15 +182,16 @@ class Script:
     async def feed(self) -> None:
         """Read the caller's iterator to its end.  What it raises is raised by :meth:`chunks`, and so by the call."""
         assert self._source is not None
-        iterator = aiter(self._source)
+        iterator: AsyncIterator[Chunk] | None = None
         try:
+            iterator = aiter(self._source)
             await self._pull(iterator)
         except Exception as exc:  # noqa: BLE001 - the caller's own error: it goes back to the caller, through chunks()
             self._failure = exc
         finally:
             self.ended = True
             self._changed.unpark_all()
-            if inspect.isasyncgen(iterator):
+            if isinstance(iterator, AsyncGenerator):
                 await _close_generator(iterator)
 
     async def _pull(self, iterator: AsyncIterator[Chunk]) -> None:
@@ -197,20 +205,20 @@ class Script:
         """The chunk at this index as soon as it is there; None behind the last.
 
         Raises:
-            Exception: whatever the caller's iterator raised.
+            TextFailed: with whatever the caller's iterator raised.
         """
         while index >= len(self._chunks) and not self.ended:
             await self._changed.park()
         if index >= len(self._chunks):
             if self._failure is not None:
-                raise self._failure
+                raise TextFailed(self._failure)
             return None
         self._read = max(self._read, index + 1)
         self._changed.unpark_all()
         return self._chunks[index]
 
 
-async def _close_generator(generator: AsyncGenerator[Chunk]) -> None:
+async def _close_generator(generator: AsyncGenerator[object, None]) -> None:
     with trio.move_on_after(_GENERATOR_CLEANUP_SECONDS, shield=True):
         try:
             await generator.aclose()
@@ -220,6 +228,8 @@ async def _close_generator(generator: AsyncGenerator[Chunk]) -> None:
 
 class Turn:
     """One utterance on its way from the call to its outcome.
+
+    `scope` surrounds the work on it and `text_scope` the reading of its text, each in a task of the session.
 
     Args:
         script: its text.
@@ -233,6 +243,7 @@ class Turn:
         self.audio = audio
         self.timeline = Timeline(trio.current_time())
         self.scope = trio.CancelScope()
+        self.text_scope = trio.CancelScope()
         self.words: list[Word] = []
         self.request_id: str | None = None
         self.inferred = False
@@ -260,7 +271,7 @@ class Turn:
             self._on_abandoned(self)
             await trio.lowlevel.checkpoint_if_cancelled()
         self.audio.let_pass()
-        if self._error is not None and not self.audio.fenced:
+        if self._error is not None:
             raise self._error
         return self._synthesis()
 
@@ -274,14 +285,18 @@ class Turn:
         if not self.audio.fenced:
             self.timeline.fenced = trio.current_time()
             self.audio.fence()
-            self.scope.cancel(reason="interrupted")
+            self._stop("interrupted")
         self.resolve()
+
+    def _stop(self, reason: str) -> None:
+        self.scope.cancel(reason=reason)
+        self.text_scope.cancel(reason=reason)
 
     def fail(self, error: Exception) -> None:
         """End the turn with an error; what is in the sink can still be heard."""
         if not self._over:
             self._error = error
-            self.scope.cancel(reason=f"the turn failed: {type(error).__name__}")
+            self._stop(f"the turn failed: {type(error).__name__}")
             self.resolve()
 
     def resolve(self) -> None:

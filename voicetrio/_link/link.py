@@ -1,0 +1,215 @@
+"""A link: one connection with the tasks that own it.
+
+Only the send loop writes messages, so no cancellation of a turn can cut a frame in two; only the receive loop reads,
+and what it reads it hands over before it reads on, so that a full sink slows the socket and nothing piles up.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, Protocol, TypeVar
+
+import trio
+
+from ..errors import ConnectTimeout, LinkClosed, LinkStalled, ProviderError
+from .connection import Connection
+from .policy import LinkPolicy
+
+Message = str | bytes
+
+# Messages that wait for the send loop.  Text is small and the loop is quick: this bounds what a stalled peer costs.
+_OUTBOX = 32
+
+
+class LinkDialect(Protocol):
+    """What a link must know of the protocol it speaks."""
+
+    provider: str
+    request_id: str | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the provider has accepted us: an upgrade alone does not prove the key everywhere."""
+
+    @property
+    def worn(self) -> bool:
+        """Whether the link had better be replaced before the next turn."""
+
+    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
+        """The first messages, given the headers of the upgrade's response."""
+
+    def farewell(self) -> Iterable[Message]:
+        """The last messages of a link on which nothing is under way."""
+
+    def explain(self, error: LinkClosed) -> ProviderError:
+        """Say what a close frame means in this protocol."""
+
+
+D = TypeVar("D", bound=LinkDialect)
+
+
+class Link(Generic[D]):
+    """One connection to a provider.
+
+    Args:
+        dialect: the protocol's state on this connection.
+        connect: opens the connection.
+        policy: its times.
+        on_message: called with each message, in the receive loop; what it awaits slows the socket.
+        on_lost: called once, synchronously, when the link has failed or ended.
+    """
+
+    def __init__(
+        self,
+        dialect: D,
+        connect: Callable[[], AbstractAsyncContextManager[Connection]],
+        policy: LinkPolicy,
+        on_message: Callable[[Link[D], Message], Awaitable[None]],
+        on_lost: Callable[[Link[D]], None],
+    ) -> None:
+        self.dialect = dialect
+        self.failure: ProviderError | None = None
+        self.settled = trio.Event()  # ready, or failed
+        self.ended = trio.Event()
+        self._connect = connect
+        self._policy = policy
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._scope = trio.CancelScope()
+        self._talk = trio.CancelScope()
+        self._outbox: deque[Message] = deque()
+        self._outbox_changed = trio.lowlevel.ParkingLot()
+        self._handling = False
+        self._last_message = 0.0
+        self._born: float | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether a turn can be put on it."""
+        return self._born is not None and self.failure is None and not self._scope.cancel_called
+
+    @property
+    def worn(self) -> bool:
+        """Whether it should be replaced before the next turn."""
+        return self._born is not None and (
+            self.dialect.worn or trio.current_time() - self._born >= self._policy.max_age
+        )
+
+    async def run(self) -> None:
+        """Connect, talk until the end, and report.  A provider's failure is kept in :attr:`failure`, not raised."""
+        try:
+            with self._scope:
+                try:
+                    async with self._connect() as connection:
+                        await self._run_loops(connection)
+                except ProviderError as error:
+                    self.fail(error)
+        finally:
+            self.fail(LinkClosed("the link was closed", provider=self.dialect.provider, code=1000))
+            self.ended.set()
+
+    def fail(self, error: ProviderError) -> None:
+        """End the link with an error; only the first counts."""
+        if self.failure is not None:
+            return
+        if error.request_id is None:
+            error.request_id = self.dialect.request_id
+        self.failure = error
+        self.settled.set()
+        self._talk.cancel(reason="the link failed")
+        self._on_lost(self)
+
+    def close(self) -> None:
+        """End the link without a word to the provider but the websocket's own Close."""
+        self._scope.cancel(reason="the link is not wanted any more")
+
+    async def farewell(self) -> None:
+        """End the link politely: say good-bye, and give the provider the time to close."""
+        if self.usable:
+            for message in self.dialect.farewell():
+                self.send_nowait(message)
+            with trio.move_on_after(self._policy.farewell_timeout):
+                await self.ended.wait()
+        self.close()
+
+    def send_nowait(self, message: Message) -> None:
+        """Queue a message behind all others.  For what must be said from within a fence: at most a few a turn."""
+        self._outbox.append(message)
+        self._outbox_changed.unpark_all()
+
+    async def send(self, message: Message) -> None:
+        """Queue a message, waiting for room.  Cancelling it sends nothing."""
+        await trio.lowlevel.checkpoint()
+        while len(self._outbox) >= _OUTBOX:
+            await self._outbox_changed.park()
+        self.send_nowait(message)
+
+    async def _run_loops(self, connection: Connection) -> None:
+        for message in self.dialect.greet(connection.headers):
+            self.send_nowait(message)
+        async with trio.open_nursery() as nursery:
+            self._talk = nursery.cancel_scope
+            if self.dialect.ready:
+                self._become_ready()
+            for loop in (self._send_loop, self._receive_loop, self._watch):
+                nursery.start_soon(self._guard, loop, connection)
+
+    async def _guard(self, loop: Callable[[Connection], Awaitable[None]], connection: Connection) -> None:
+        try:
+            await loop(connection)
+        except LinkStalled as error:
+            self.fail(error)
+        except LinkClosed as error:
+            self.fail(self.dialect.explain(error))
+        except ProviderError as error:
+            self.fail(error)
+
+    def _become_ready(self) -> None:
+        self._born = trio.current_time()
+        self.settled.set()
+
+    async def _send_loop(self, connection: Connection) -> None:
+        while True:
+            while not self._outbox:
+                await self._outbox_changed.park()
+            message = self._outbox.popleft()
+            self._outbox_changed.unpark_all()
+            await connection.send(message)
+
+    async def _receive_loop(self, connection: Connection) -> None:
+        while True:
+            message = await connection.receive()
+            self._last_message = trio.current_time()
+            self._handling = True
+            await self._on_message(self, message)
+            self._handling = False
+            if self._born is None and self.dialect.ready:
+                self._become_ready()
+
+    async def _watch(self, connection: Connection) -> None:
+        timeout = self._policy.connection.connect_timeout
+        with trio.move_on_after(timeout):
+            await self.settled.wait()
+        if self._born is None:
+            raise ConnectTimeout(f"connected, but not accepted within {timeout:g} s", provider=self.dialect.provider)
+        while self._policy.heartbeat is not None:
+            await trio.sleep(self._policy.heartbeat)
+            await self._ping(connection)
+
+    async def _ping(self, connection: Connection) -> None:
+        """Ask for a sign of life.
+
+        While the sink is full we do not read, and the answer waits behind audio that we have not taken: that says
+        nothing about the peer.
+        """
+        asked = trio.current_time()
+        with trio.move_on_after(self._policy.heartbeat_timeout) as scope:
+            await connection.ping()
+        if scope.cancelled_caught and not self._handling and self._last_message < asked:
+            raise LinkStalled(
+                f"no answer to a ping within {self._policy.heartbeat_timeout:g} s",
+                provider=self.dialect.provider,
+                code=1006,
+            )

@@ -1,0 +1,103 @@
+"""How links are made, kept and given up: times, numbers, backoff and the breaker."""
+
+from __future__ import annotations
+
+import random
+
+import attrs
+import trio
+
+from ..errors import AuthenticationError, BadRequest, BreakerOpen, ConfigurationError, PaymentRequired, ProviderError
+from .connection import ConnectionOptions
+
+
+@attrs.frozen(kw_only=True)
+class LinkPolicy:
+    """The policy of one provider; times in seconds.
+
+    Attributes:
+        connection: what one connection may take.
+        max_age: a link older than this is replaced, between turns.
+        heartbeat: a ping goes out this often; None for never.
+        heartbeat_timeout: a link on which nothing came for this long after a ping is dead.
+        attempts: so often a connection is tried before the error is the caller's.
+        backoff: before attempt n+1, a random time up to ``backoff * 2**(n-1)``, at most `backoff_max`.
+        backoff_max: see `backoff`.
+        breaker_failures: so many failures in a row open the breaker.
+        breaker_cooldown: so long it stays open, twice as long each time it opens again, up to `breaker_cooldown_max`.
+        breaker_cooldown_max: see `breaker_cooldown`.
+        spare: keep a second link ready, for protocols that cannot cancel.
+        farewell_timeout: so long a provider may take to answer our good-bye.
+    """
+
+    connection: ConnectionOptions = attrs.field(factory=ConnectionOptions)
+    max_age: float = 300.0
+    heartbeat: float | None = 30.0
+    heartbeat_timeout: float = 10.0
+    attempts: int = 3
+    backoff: float = 0.2
+    backoff_max: float = 4.0
+    breaker_failures: int = 6
+    breaker_cooldown: float = 5.0
+    breaker_cooldown_max: float = 60.0
+    spare: bool = False
+    farewell_timeout: float = 0.3
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("max_age", "heartbeat_timeout", "attempts", "backoff_max", "breaker_failures", "farewell_timeout"):
+            if not getattr(self, name) > 0:
+                raise ConfigurationError(f"{name} must be more than 0, not {getattr(self, name)!r}")
+
+    def pause(self, failures: int) -> float:
+        """Seconds before the next attempt after so many failures: full jitter."""
+        return random.uniform(0, min(self.backoff_max, self.backoff * 2 ** (failures - 1)))  # noqa: S311 - no secret
+
+
+def is_transient(error: ProviderError) -> bool:
+    """Whether the same request may succeed if it is made again."""
+    if isinstance(error, BadRequest | AuthenticationError | PaymentRequired | BreakerOpen):
+        return False
+    if error.status is not None:
+        return error.status == 429 or error.status >= 500
+    # RFC 6455 7.4.1: these codes blame what we sent, so sending it again gets them again.
+    return error.code not in (1002, 1003, 1007, 1008, 1009, 1010)
+
+
+class Breaker:
+    """Stops connecting for a while when it keeps failing, and says so instead of trying."""
+
+    def __init__(self, provider: str, policy: LinkPolicy) -> None:
+        self._provider = provider
+        self._policy = policy
+        self._failures = 0
+        self._openings = 0
+        self._closed_until = 0.0
+        self._last: ProviderError | None = None
+
+    def check(self) -> None:
+        """Raise if connecting must not be tried now.
+
+        Raises:
+            BreakerOpen: with the last failure as its cause.
+        """
+        left = self._closed_until - trio.current_time()
+        if self._openings and left > 0:
+            raise BreakerOpen(
+                f"connecting failed {self._failures} times in a row; not tried again for {left:.1f} s: {self._last}",
+                provider=self._provider,
+                retry_after=left,
+            ) from self._last
+
+    def failed(self, error: ProviderError) -> None:
+        """Count a failure."""
+        self._failures += 1
+        self._last = error
+        if self._failures >= self._policy.breaker_failures:
+            cooldown = self._policy.breaker_cooldown * 2**self._openings
+            self._closed_until = trio.current_time() + min(cooldown, self._policy.breaker_cooldown_max)
+            self._openings += 1
+
+    def succeeded(self) -> None:
+        """Forget all failures."""
+        self._failures = self._openings = 0
+        self._last = None

@@ -1,0 +1,172 @@
+"""The links to one endpoint: which to use, when to connect, when to replace.
+
+Connecting is never part of a turn.  It runs in the session's nursery, so that an interrupted turn leaves a warm link
+behind instead of half a handshake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic
+
+import trio
+
+from ..errors import ProviderError, RateLimited
+from .link import D, Link
+from .policy import Breaker, LinkPolicy, is_transient
+
+
+class _Effort:
+    """One attempt, with its repetitions, to get a link."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.error: ProviderError | None = None
+
+
+class LinkPool(Generic[D]):
+    """Links to one endpoint.
+
+    Args:
+        nursery: where links live; the session's.
+        make_link: a new link, not yet running.
+        policy: see :class:`LinkPolicy`.
+        breaker: of the provider.
+
+    Attributes:
+        connections: how many links became ready.
+    """
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        make_link: Callable[[], Link[D]],
+        policy: LinkPolicy,
+        breaker: Breaker,
+    ) -> None:
+        self.connections = 0
+        self._nursery = nursery
+        self._make_link = make_link
+        self._policy = policy
+        self._breaker = breaker
+        self._links: list[Link[D]] = []
+        self._effort: _Effort | None = None
+        self._busy: Link[D] | None = None
+
+    async def acquire(self) -> Link[D]:
+        """A link that is ready, for one turn; :meth:`release` it.
+
+        Raises:
+            ProviderError: if none could be had.
+
+        Cancelling it leaves the connecting under way, for the next turn.
+        """
+        self._busy = link = await self.ready()
+        if self._policy.spare and len(self._links) < 2:
+            self._connect()
+        return link
+
+    async def ready(self) -> Link[D]:
+        """Wait until there is a link; raises and can be cancelled like :meth:`acquire`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while (link := self._best()) is None:
+            effort = self._connect()
+            await effort.done.wait()
+            if effort.error is not None:
+                raise effort.error
+        return link
+
+    def release(self, link: Link[D]) -> None:
+        """The turn is off the link."""
+        if self._busy is link:
+            self._busy = None
+            self._refresh()
+
+    def warm(self) -> None:
+        """Have a link ready soon, if there is none.  Does not wait and does not fail."""
+        if self._best() is None:
+            self._connect()
+
+    def taint(self, link: Link[D]) -> None:
+        """Never use this link again, and close it in the background."""
+        if link in self._links:
+            self._links.remove(link)
+        if self._busy is link:
+            self._busy = None
+        link.close()
+        if self._policy.spare:
+            self._connect()
+
+    def idle(self) -> bool:
+        """Whether no turn is on any of its links."""
+        return self._busy is None
+
+    def farewell(self, nursery: trio.Nursery) -> None:
+        """Close all links politely, within the policy's time, in this nursery."""
+        for link in self._links:
+            nursery.start_soon(link.farewell)
+
+    def _best(self) -> Link[D] | None:
+        self._links = [link for link in self._links if link.usable]
+        return min(self._links, key=lambda link: link.worn, default=None)
+
+    def _refresh(self) -> None:
+        """Between turns: replace a worn link, once its successor is there."""
+        worn = [link for link in self._links if link.usable and link.worn and link is not self._busy]
+        if worn and len(worn) == len(self._links):
+            self._connect()
+            return
+        for link in worn:
+            self._links.remove(link)
+            self._nursery.start_soon(link.farewell)
+
+    def _connect(self) -> _Effort:
+        if self._effort is None:
+            self._effort = _Effort()
+            self._nursery.start_soon(self._try_to_connect, self._effort)
+        return self._effort
+
+    async def _try_to_connect(self, effort: _Effort) -> None:
+        try:
+            await self._connect_with_patience()
+        except ProviderError as error:
+            effort.error = error
+        finally:
+            self._effort = None
+            effort.done.set()
+        if effort.error is None:
+            self._refresh()
+
+    async def _connect_with_patience(self) -> None:
+        failures = 0
+        while True:
+            self._breaker.check()
+            link = self._make_link()
+            self._nursery.start_soon(link.run)
+            await link.settled.wait()
+            if link.usable:
+                break
+            assert link.failure is not None
+            failures += 1
+            await self._pause_or_raise(link.failure, failures)
+        self._breaker.succeeded()
+        self.connections += 1
+        self._links.append(link)
+        self._nursery.start_soon(self._replace_when_old, link)
+
+    async def _pause_or_raise(self, error: ProviderError, failures: int) -> None:
+        if not is_transient(error):
+            raise error
+        self._breaker.failed(error)
+        pause = self._policy.pause(failures)
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            pause = max(pause, error.retry_after)
+        if failures >= self._policy.attempts or pause > self._policy.backoff_max:
+            raise error
+        await trio.sleep(pause)
+
+    async def _replace_when_old(self, link: Link[D]) -> None:
+        with trio.move_on_after(self._policy.max_age):
+            await link.ended.wait()
+            return
+        self._refresh()

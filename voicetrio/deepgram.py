@@ -1,0 +1,408 @@
+"""Deepgram text-to-speech over a websocket (``/v1/speak``).
+
+Protocol facts are from Deepgram's API specification and its documentation of the TTS websocket, and from measurements
+on the live socket where these are silent; each is named where it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, Self
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import attrs
+import msgspec
+
+from ._link.link import Message
+from ._link.policy import LinkPolicy
+from ._link.window import Window
+from .audio import AudioFormat
+from .errors import BadRequest, ConfigurationError, InputError, LinkClosed, ProtocolError, ProviderError, RateLimited
+from .g711 import decode_g711
+from .text import split_text
+from .tts import (
+    Audio,
+    Ended,
+    Endpoint,
+    Event,
+    Failed,
+    GateOpened,
+    MoreToSend,
+    Pause,
+    Step,
+    TTSDialect,
+    TTSProvider,
+    positive,
+)
+
+DEFAULT_MODEL = "aura-2-andromeda-en"
+DEFAULT_BASE_URL = "wss://api.deepgram.com/v1/speak"
+
+# API specification, channel /v1/speak: the socket takes these and no others.
+_SAMPLE_RATES = {
+    "linear16": (8000, 16000, 24000, 32000, 48000),
+    "mulaw": (8000, 16000),
+    "alaw": (8000, 16000),
+}
+_REGIONS = ("eu", "au", "in")
+# Documentation: a session is ended with NET-0003 after this many minutes, so no turn can last longer.
+_SESSION_MINUTES = 60
+# Flushes kept for the ends of turns: without one a turn would wait for the window, without a marker's it is merged.
+_RESERVED_FLUSHES = 2
+
+_FLUSH = '{"type":"Flush"}'
+_CLEAR = '{"type":"Clear"}'
+_CLOSE = '{"type":"Close"}'
+
+
+def _whole(minimum: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    def check(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise ConfigurationError(f"{attribute.name} must be a whole number of at least {minimum}, not {value!r}")
+
+    return check
+
+
+def _check_secret(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{attribute.name} must be a string that is not empty")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ConfigurationError(f"{attribute.name} has a character that no key has: a newline or space, perhaps")
+
+
+def _key_or_environment(key: str | None) -> str | None:
+    return os.environ.get("DEEPGRAM_API_KEY") if key is None else key
+
+
+def _pairs(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((str(name), str(item)) for name, item in dict(value).items()))
+
+
+@attrs.frozen(kw_only=True)
+class DeepgramTTS(TTSProvider):
+    """Options of Deepgram text-to-speech.
+
+    Attributes:
+        api_key: the key; by default the environment variable ``DEEPGRAM_API_KEY``.
+        access_token: a short-lived token instead of a key.
+        model: the voice: ``aura-2-…`` or ``aura-…``.  One connection speaks with one voice; ``voice_id`` of a turn
+            chooses another, on a connection of its own that is then kept as well.
+        encoding: ``"linear16"``, ``"mulaw"`` or ``"alaw"``; the sink gets linear PCM in any case.
+        sample_rate: in Hz: 8000, 16000, 24000, 32000 or 48000; 8000 or 16000 for the two laws.
+        base_url: where the socket is; ``http`` and ``https`` are taken for ``ws`` and ``wss``.
+        region: ``"eu"``, ``"au"`` or ``"in"`` for Deepgram's hosts there.
+        max_connection_age_sec: a connection older than this is replaced, between turns.
+        speed: 0.7 to 1.5; Aura-2 in English and Spanish only.
+        mip_opt_out: stay out of Deepgram's model improvement program.
+        extra: more query parameters, for what Deepgram may add.
+        max_text: characters of one ``Speak`` message; longer texts are split at white space.
+        flush_limit: flushes that one connection may have within `flush_window` seconds.  Near it, the flushes of
+            markers are merged into later ones, and the flush that ends a turn waits.
+        flush_window: see `flush_limit`.
+        characters_per_minute: text beyond this waits, while what came before is being spoken.
+
+    Raises:
+        ConfigurationError: if an option cannot be, or there is no key.
+    """
+
+    name: ClassVar[str] = "deepgram"
+
+    api_key: str | None = attrs.field(default=None, repr=False, converter=_key_or_environment, validator=_check_secret)
+    access_token: str | None = attrs.field(default=None, repr=False, validator=_check_secret)
+    model: str = DEFAULT_MODEL
+    encoding: str = attrs.field(default="linear16")
+    sample_rate: int = attrs.field(default=24_000)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL)
+    region: str | None = attrs.field(default=None)
+    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
+    speed: float | None = attrs.field(default=None)
+    mip_opt_out: bool = False
+    extra: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
+    max_text: int = attrs.field(default=2000, validator=_whole(1))
+    flush_limit: int = attrs.field(default=20, validator=_whole(1))
+    flush_window: float = attrs.field(default=60.0, validator=positive)
+    characters_per_minute: int = attrs.field(default=2400, validator=_whole(1))
+
+    def __attrs_post_init__(self) -> None:
+        if self.api_key is None and self.access_token is None:
+            raise ConfigurationError("no Deepgram key: give api_key, or set DEEPGRAM_API_KEY")
+        if not self.model or not self.model.isprintable() or " " in self.model:
+            raise ConfigurationError(f"model must be the name of a voice, not {self.model!r}")
+        if self.encoding not in _SAMPLE_RATES:
+            raise ConfigurationError(f"encoding must be one of {', '.join(_SAMPLE_RATES)}, not {self.encoding!r}")
+        if self.sample_rate not in _SAMPLE_RATES[self.encoding]:
+            rates = ", ".join(map(str, _SAMPLE_RATES[self.encoding]))
+            raise ConfigurationError(
+                f"sample_rate for {self.encoding} must be one of {rates}, not {self.sample_rate!r}"
+            )
+        if self.max_text > self.characters_per_minute:
+            raise ConfigurationError("max_text must not be more than characters_per_minute: it could never be sent")
+        self._check_speed()
+        self._url()
+
+    def _check_speed(self) -> None:
+        if self.speed is None:
+            return
+        if not 0.7 <= self.speed <= 1.5:
+            raise ConfigurationError(f"speed must be from 0.7 to 1.5, not {self.speed!r}")
+        if not (self.model.startswith("aura-2-") and self.model.endswith(("-en", "-es"))):
+            raise ConfigurationError(
+                f"speed works with Aura-2 voices in English and Spanish only, not with {self.model}"
+            )
+
+    @property
+    def format(self) -> AudioFormat:
+        """Mono at `sample_rate`."""
+        return AudioFormat(self.sample_rate)
+
+    def _url(self) -> str:
+        if self.region is not None and self.region not in _REGIONS:
+            raise ConfigurationError(f"region must be one of {', '.join(_REGIONS)}, not {self.region!r}")
+        if self.region is not None and self.base_url != DEFAULT_BASE_URL:
+            raise ConfigurationError("give a region or a base_url, not both")
+        base = self.base_url if self.region is None else f"wss://api.{self.region}.deepgram.com/v1/speak"
+        parts = urlsplit(base)
+        scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+        if scheme not in ("ws", "wss") or not parts.hostname:
+            raise ConfigurationError(f"base_url must be a ws or wss URL, not {self.base_url!r}")
+        path = parts.path if parts.path.strip("/") else "/v1/speak"
+        query = [*parse_qsl(parts.query, keep_blank_values=True), *self._parameters().items()]
+        return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
+
+    def _parameters(self) -> dict[str, str]:
+        parameters = {"model": self.model, "encoding": self.encoding, "sample_rate": str(self.sample_rate)}
+        if self.speed is not None:
+            parameters["speed"] = f"{self.speed:g}"
+        if self.mip_opt_out:
+            parameters["mip_opt_out"] = "true"
+        return parameters | dict(self.extra)
+
+    def _endpoint(self) -> Endpoint:
+        credentials = f"Token {self.api_key}" if self.access_token is None else f"Bearer {self.access_token}"
+        return Endpoint(self._url(), (("Authorization", credentials),))
+
+    def _policy(self) -> LinkPolicy:
+        return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec)
+
+    def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:
+        return _DeepgramDialect(self, clock)
+
+    def _for_voice(self, voice_id: str) -> Self:
+        return attrs.evolve(self, model=voice_id)
+
+    def _check_text(self, text: str) -> None:
+        most = self.characters_per_minute * _SESSION_MINUTES
+        if len(text) > most:
+            raise InputError(
+                f"{len(text)} characters are more than one turn can carry: {most}, at {self.characters_per_minute} a "
+                f"minute in a session of {_SESSION_MINUTES} minutes; speak it in several turns"
+            )
+
+
+class _Notice(msgspec.Struct):
+    """Any text message of the server; it uses several spellings for the same thing."""
+
+    type: str
+    request_id: str | None = None
+    sequence_id: int | None = None
+    warn_code: str | None = None
+    code: str | int | None = None
+    warn_msg: str | None = None
+    description: str | None = None
+    err_code: str | int | None = None
+    err_msg: str | None = None
+    message: str | None = None
+
+    @property
+    def name(self) -> str:
+        return str(self.warn_code or self.err_code or self.code or "")
+
+    @property
+    def words(self) -> str:
+        return self.warn_msg or self.err_msg or self.description or self.message or ""
+
+
+class _DeepgramDialect:
+    """The state of ``/v1/speak`` on one connection.
+
+    Audio frames carry no id, so their place in the stream is all there is: they belong to the turn that was begun last,
+    unless a ``Clear`` is unanswered.  Until its ``Cleared`` everything that comes is of the past.
+    """
+
+    provider = "deepgram"
+    ready = True  # the key is checked at the upgrade, and Metadata says nothing more
+
+    def __init__(self, options: DeepgramTTS, clock: Callable[[], float]) -> None:
+        self._options = options
+        self._flushes = Window(options.flush_limit, options.flush_window, clock)
+        self._characters = Window(options.characters_per_minute, 60.0, clock)
+        self._gates = 0
+        self._last_flushed: int | None = None
+        self.request_id: str | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._turn: int | None = None
+        self._said = False  # text of the turn is on the wire
+        self._unflushed = False  # … and some of it after the last flush
+        self._pending = 0  # flushes that are not answered
+        self._complete = False  # the turn's text is all there
+        self._refused = False  # the flush that should have ended it
+
+    @property
+    def worn(self) -> bool:
+        """So few flushes left that the next turns would have to wait, which a new connection need not."""
+        return self._flushes.left <= _RESERVED_FLUSHES
+
+    @property
+    def awaiting(self) -> bool:
+        return self._pending > 0
+
+    @property
+    def gated(self) -> bool:
+        return self._gates > 0
+
+    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
+        self.request_id = headers.get("dg-request-id")
+        return ()
+
+    def farewell(self) -> Iterable[Message]:
+        return (_CLOSE,)
+
+    def explain(self, error: LinkClosed) -> ProviderError:
+        reason = error.reason or ""
+        kind: type[ProviderError] | None = None
+        if reason.startswith("DATA-0001"):
+            kind = RateLimited
+        elif reason.startswith(("BIG-", "DATA-", "MESSAGE-")):
+            kind = BadRequest
+        if kind is None:
+            return error
+        return kind(error.message, provider=self.provider, code=error.code, reason=reason, request_id=self.request_id)
+
+    def begin(self, turn: int, options: DeepgramTTS) -> None:  # noqa: ARG002 - all options are the connection's
+        self._forget()
+        self._turn = turn
+
+    def say(self, text: str) -> Iterator[Step]:
+        for piece in split_text(text, self._options.max_text):
+            if (wait := self._characters.wait(len(piece))) > 0:
+                yield from self.flush()
+                yield Pause(wait)
+            self._characters.use(len(piece))
+            self._said = self._unflushed = True
+            yield msgspec.json.encode({"type": "Speak", "text": piece}).decode()
+
+    def flush(self) -> Iterator[Step]:
+        if self._unflushed and self._flushes.left > _RESERVED_FLUSHES:
+            yield self._flush()
+
+    def end(self) -> Iterator[Step]:
+        self._complete = True
+        if self._unflushed:
+            if (wait := self._flushes.wait(1)) > 0:
+                yield Pause(wait)
+            yield self._flush()
+        elif not self._pending:
+            assert self._turn is not None
+            yield Ended(self._turn)
+
+    def resume(self) -> Iterator[Step]:
+        if self._refused:
+            self._refused = False
+            # A server that counts otherwise than we do gives back one flush after this long.
+            yield Pause(max(self._options.flush_window / self._options.flush_limit, self._flushes.wait(1)))
+            yield self._flush()
+
+    def cancel(self, turn: int) -> Iterable[Message]:
+        if turn != self._turn:
+            return ()
+        said = self._said
+        self._forget()
+        if not said:
+            return ()
+        self._gates += 1
+        return (_CLEAR,)
+
+    def receive(self, message: Message) -> Iterable[Event]:
+        if isinstance(message, bytes):
+            # A turn that has said nothing is owed nothing.
+            turn = self._turn if self._said and not self._gates else None
+            return (Audio(-1 if turn is None else turn, self._decode(message)),)
+        try:
+            notice = msgspec.json.decode(message, type=_Notice)
+        except msgspec.MsgspecError as error:
+            raise ProtocolError(
+                f"a message that is not understood: {error}", provider=self.provider, request_id=self.request_id
+            ) from None
+        match notice.type:
+            case "Metadata":
+                self.request_id = notice.request_id or self.request_id
+            case "Flushed":
+                return self._on_flushed(notice)
+            case "Cleared":
+                return self._on_cleared()
+            case "Warning":
+                return self._on_warning(notice)
+            case "Error":
+                return (Failed(None, self._error(notice)),)
+        return ()
+
+    def _flush(self) -> Message:
+        self._flushes.use(1)
+        self._pending += 1
+        self._unflushed = False
+        return _FLUSH
+
+    def _decode(self, data: bytes) -> bytes:
+        match self._options.encoding:
+            case "mulaw":
+                return decode_g711(data, "mulaw")
+            case "alaw":
+                return decode_g711(data, "alaw")
+        return data
+
+    def _on_flushed(self, notice: _Notice) -> Iterable[Event]:
+        again = notice.sequence_id is not None and notice.sequence_id == self._last_flushed
+        self._last_flushed = notice.sequence_id
+        if self._gates or again or not self._pending:
+            return ()
+        self._pending -= 1
+        return self._ended_if_all_came()
+
+    def _on_cleared(self) -> Iterable[Event]:
+        self._last_flushed = None  # whether the numbers go on or start again is not documented
+        if not self._gates:
+            return ()
+        self._gates -= 1
+        return (GateOpened(),)
+
+    def _on_warning(self, notice: _Notice) -> Iterable[Event]:
+        """A refused flush is never answered; its text stays in the server's buffer until another flush."""
+        if "FLUSH" not in notice.name.upper() or self._gates or not self._pending:
+            return ()
+        self._pending -= 1
+        self._unflushed = True
+        if not self._complete:
+            return ()
+        self._refused = True
+        assert self._turn is not None
+        return (MoreToSend(self._turn),)
+
+    def _ended_if_all_came(self) -> Iterable[Event]:
+        if not self._complete or self._pending or self._unflushed:
+            return ()
+        assert self._turn is not None
+        return (Ended(self._turn),)
+
+    def _error(self, notice: _Notice) -> ProviderError:
+        return ProviderError(
+            notice.words or notice.name or "an error without a word",
+            provider=self.provider,
+            request_id=notice.request_id or self.request_id,
+            code=notice.name or None,
+            reason=notice.words or None,
+        )

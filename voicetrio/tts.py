@@ -1,0 +1,695 @@
+"""The contract of text-to-speech: what a session does, whatever the provider.
+
+A provider supplies options and a :class:`TTSDialect`; everything that takes time or can be cancelled is here, once.
+Three tasks work on a turn: one reads the caller's text, one puts it on the wire (:meth:`TTSSession._run_turn`), and the
+link's receive loop brings the audio back (:meth:`TTSSession._on_message`).  The caller's own task only waits.
+"""
+
+from __future__ import annotations
+
+import abc
+import math
+import ssl
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any, ClassVar, Protocol, Self
+
+import attrs
+import trio
+
+from ._link.connection import ConnectionOptions, Dial
+from ._link.link import Link, LinkDialect, Message
+from ._link.nursery import open_plain_nursery
+from ._link.policy import Breaker, LinkPolicy, is_transient
+from ._link.pool import LinkPool
+from ._link.websocket import connect
+from .audio import AudioFormat, AudioSink
+from .errors import (
+    ConfigurationError,
+    LinkClosed,
+    LinkStalled,
+    NoAudio,
+    ProtocolError,
+    ProviderError,
+    ProviderStalled,
+    SessionClosed,
+    SinkClosed,
+    VoiceTrioError,
+)
+from .text import Chunk, FlushMarker, Text
+from .turn import Interruption, Script, Synthesis, TextFailed, Turn, Word, interruption
+
+# Endpoints, such as voices, whose links a session keeps warm.
+_MAX_POOLS = 4
+
+# ---- what a dialect says -------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Pause:
+    """A step of a dialect: wait this many seconds before the next one."""
+
+    seconds: float
+
+
+@attrs.define
+class Audio:
+    """PCM of a turn: s16le in the provider's format, cut anywhere."""
+
+    turn: int
+    pcm: bytes
+
+
+@attrs.frozen
+class Spoken:
+    """Words of a turn with their times."""
+
+    turn: int
+    words: tuple[Word, ...]
+
+
+@attrs.frozen
+class Ended:
+    """All audio of a turn has come; `inferred` if the provider did not say so itself.  Also a step of a dialect."""
+
+    turn: int
+    inferred: bool = False
+
+
+@attrs.frozen
+class Failed:
+    """The provider refused or broke off a turn, or whatever is under way if `turn` is None.  The link is given up."""
+
+    turn: int | None
+    error: ProviderError
+
+
+@attrs.frozen
+class MoreToSend:
+    """The dialect has something to send for a turn whose text was already sent: see :meth:`TTSDialect.resume`."""
+
+    turn: int
+
+
+@attrs.frozen
+class GateOpened:
+    """The provider has acknowledged a cancellation: the oldest that was not."""
+
+
+Event = Audio | Spoken | Ended | Failed | MoreToSend | GateOpened
+Step = Message | Pause | Ended
+
+
+class TTSDialect(LinkDialect, Protocol):
+    """One provider's protocol on one connection: messages in, messages and events out, no I/O.
+
+    The methods that give steps are read lazily: a step is worked out when the one before it has been sent.
+    """
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether the provider owes us something: silence is then measured against `response_timeout`."""
+
+    @property
+    def gated(self) -> bool:
+        """Whether a cancellation is not acknowledged yet, so that what comes is dropped."""
+
+    def begin(self, turn: int, options: Any) -> None:
+        """Start a turn with these provider options."""
+
+    def say(self, text: str) -> Iterator[Step]:
+        """Speak text that is not blank; it joins verbatim to what was said before."""
+
+    def flush(self) -> Iterator[Step]:
+        """Speak what was said so far without waiting for more; may be merged with the next flush."""
+
+    def end(self) -> Iterator[Step]:
+        """The turn's text is complete."""
+
+    def resume(self) -> Iterator[Step]:
+        """Send what :class:`MoreToSend` announced."""
+
+    def cancel(self, turn: int) -> Iterable[Message] | None:
+        """Stop a turn and forget it: what to send; None if the protocol cannot, and the link must be given up."""
+
+    def receive(self, message: Message) -> Iterable[Event]:
+        """Take a message.
+
+        Raises:
+            ProtocolError: if it cannot be understood; the link is given up.
+        """
+
+
+# ---- providers -----------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Endpoint:
+    """Where a link leads; turns with equal endpoints share links."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+
+
+def positive(_instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
+    """Check an option that must be more than nothing."""
+    if not (isinstance(value, int | float) and value > 0):
+        raise ConfigurationError(f"{attribute.name} must be a number greater than 0, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class TTSProvider(abc.ABC):
+    """Options of a text-to-speech provider.  Does no I/O; equal, hashable, and printed without its key.
+
+    Attributes:
+        connect_timeout: seconds that connecting may take, all in all.
+        response_timeout: seconds for which the provider may be silent while it owes us audio or an answer.
+        cancel_timeout: seconds in which the provider must acknowledge a cancellation, or the link is given up.
+        heartbeat: seconds between pings on a link; None for none.
+    """
+
+    name: ClassVar[str]
+
+    connect_timeout: float = attrs.field(default=10.0, validator=positive)
+    response_timeout: float = attrs.field(default=5.0, validator=positive)
+    cancel_timeout: float = attrs.field(default=2.0, validator=positive)
+    heartbeat: float | None = attrs.field(default=30.0, validator=attrs.validators.optional(positive))
+
+    @property
+    @abc.abstractmethod
+    def format(self) -> AudioFormat:
+        """The format of the audio that the provider sends, once decoded."""
+
+    @abc.abstractmethod
+    def _endpoint(self) -> Endpoint: ...
+
+    @abc.abstractmethod
+    def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect: ...
+
+    @abc.abstractmethod
+    def _for_voice(self, voice_id: str) -> Self: ...
+
+    def _policy(self) -> LinkPolicy:
+        return LinkPolicy(connection=ConnectionOptions(connect_timeout=self.connect_timeout), heartbeat=self.heartbeat)
+
+    @abc.abstractmethod
+    def _check_text(self, text: str) -> None:
+        """Raise InputError if a text that came as a whole cannot be spoken."""
+
+    def _variant(self, voice_id: str | None, overrides: Mapping[str, Any]) -> Self:
+        """These options with a turn's own in their place."""
+        known = {field.name for field in attrs.fields(type(self))}
+        if unknown := sorted(set(overrides) - known):
+            raise ConfigurationError(f"{type(self).__name__} has no option {', '.join(unknown)}")
+        variant = attrs.evolve(self, **overrides) if overrides else self
+        return variant if voice_id is None else variant._for_voice(voice_id)
+
+    def open(
+        self, sink: AudioSink, *, dial: Dial | None = None, ssl_context: ssl.SSLContext | None = None
+    ) -> AbstractAsyncContextManager[TTSSession]:
+        """Open a session that speaks into a sink: ``async with provider.open(sink) as session:``.
+
+        It does not connect yet: :meth:`TTSSession.prewarm` or the first turn does.  Leaving the block ends all of it
+        within a second, whatever the provider does: turns that are still being spoken are silenced, and their callers
+        get :exc:`~voicetrio.errors.SessionClosed`.  What the block raises comes out as it is.
+
+        Args:
+            sink: where the audio goes; resampled if its rate differs.  It is not closed.
+            dial: opens the byte stream to a host and port, instead of :func:`trio.open_tcp_stream`: for proxies and
+                tests.  TLS comes on top of it.
+            ssl_context: for ``wss``, instead of the system's trust store.
+
+        Raises:
+            ConfigurationError: if the sink cannot take the provider's audio.
+        """
+        sink.check_format(self.format)
+        return _open_session(self, sink, dial, ssl_context)
+
+
+@asynccontextmanager
+async def _open_session(
+    provider: TTSProvider, sink: AudioSink, dial: Dial | None, ssl_context: ssl.SSLContext | None
+) -> AsyncGenerator[TTSSession, None]:
+    async with open_plain_nursery("the session was closed") as nursery:
+        session = TTSSession(provider, sink, nursery, dial, ssl_context)
+        try:
+            yield session
+        finally:
+            session._close()
+        await session._farewell()
+
+
+# ---- sessions ------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class TTSStatistics:
+    """What a session has done so far.
+
+    Attributes:
+        connections: links that became ready.
+        turns: calls of ``synthesize()``.
+        late_bytes: bytes of audio that arrived for turns already silenced, and were dropped.
+    """
+
+    connections: int
+    turns: int
+    late_bytes: int
+
+
+class _Attempt:
+    """A turn on a link."""
+
+    def __init__(self, turn: Turn, pool: LinkPool[TTSDialect], link: Link[TTSDialect]) -> None:
+        self.turn = turn
+        self.pool = pool
+        self.link = link
+        self.scope = trio.CancelScope()
+        self.error: VoiceTrioError | None = None
+        self.ended = False
+        self.more = False
+        self._wake = trio.lowlevel.ParkingLot()
+
+    def fail(self, error: VoiceTrioError) -> None:
+        if self.error is None:
+            self.error = error
+        self.scope.cancel(reason="the attempt failed")
+
+    def end(self, inferred: bool) -> None:
+        self.ended = True
+        self.turn.inferred = inferred
+        self._wake.unpark_all()
+
+    def resume(self) -> None:
+        self.more = True
+        self._wake.unpark_all()
+
+    async def wait(self) -> None:
+        """Until the turn has ended on the wire, or there is more to send."""
+        while not (self.ended or self.more):
+            await self._wake.park()
+        self.more = False
+
+    def watch(self, seconds: float) -> None:
+        """Give the provider this long for its next word."""
+        self.scope.deadline = trio.current_time() + seconds
+
+
+class TTSSession:
+    """A provider's session; made by :meth:`TTSProvider.open`.
+
+    Attributes:
+        provider: whose options it has.
+        sink: where it speaks.
+        last_interruption: what the latest interruption cut off, by :meth:`interrupt` or by a cancel scope.
+    """
+
+    def __init__(
+        self,
+        provider: TTSProvider,
+        sink: AudioSink,
+        nursery: trio.Nursery,
+        dial: Dial | None,
+        ssl_context: ssl.SSLContext | None,
+    ) -> None:
+        self.provider = provider
+        self.sink = sink
+        self.last_interruption: Interruption | None = None
+        self._nursery = nursery
+        self._dial = dial
+        self._ssl_context = ssl_context
+        self._breaker = Breaker(provider.name, provider._policy())
+        self._pools: dict[Endpoint, LinkPool[TTSDialect]] = {}
+        self._turns: list[Turn] = []  # not over, or perhaps still heard
+        self._line: list[Turn] = []
+        self._line_moved = trio.lowlevel.ParkingLot()
+        self._attempts: dict[int, _Attempt] = {}
+        self._gates: dict[Link[TTSDialect], deque[trio.Event]] = {}
+        self._turn_count = 0
+        self._retired_connections = 0
+        self._late_bytes = 0
+        self._closed = False
+
+    def statistics(self) -> TTSStatistics:
+        """What the session has done so far."""
+        connections = sum(pool.connections for pool in self._pools.values())
+        return TTSStatistics(self._retired_connections + connections, self._turn_count, self._late_bytes)
+
+    async def prewarm(self) -> None:
+        """Have a warm link, so that the next turn does not pay for the handshake.  Safe to call at any time.
+
+        Raises:
+            ProviderError: if none can be had.
+            SessionClosed: if the session is closed.
+
+        Cancelling it leaves the connecting under way.
+        """
+        self._check_open()
+        await self._pool(self.provider).ready()
+
+    async def synthesize(self, text: Text, *, voice_id: str | None = None, **overrides: Any) -> Synthesis:
+        """Speak a text: wait for its place in line, and return when its last sample is in the sink.
+
+        Calls are spoken in the order in which they were made.  Blank text is spoken by saying nothing.
+
+        Args:
+            text: a string, or an async iterable of strings and :class:`~voicetrio.text.FlushMarker`, joined verbatim.
+                It is read in a task of its own; an async generator is closed if its turn ends first.
+            voice_id: another voice for this turn.
+            overrides: other options of the provider for this turn.
+
+        Returns:
+            How it went: `outcome` is ``"interrupted"`` if :meth:`interrupt` came first.
+
+        Raises:
+            InputError: if the text cannot be spoken.
+            ConfigurationError: if an option cannot be.
+            SessionClosed: if the session is closed, or was during the call.
+            SinkClosed: if nobody will read the sink.
+            ProviderError: if the provider failed and trying again did not help, or the first audio had come.
+            Exception: whatever the text iterator raised.
+
+        Cancelling it, by any scope, is an interruption, in the very moment in which the scope is cancelled: not one
+        more sample of the turn can be read from the source.
+        """
+        self._check_open()
+        options = self.provider._variant(voice_id, overrides)
+        self.sink.check_format(options.format)
+        script = Script(text)
+        if isinstance(text, str):
+            options._check_text(text)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        turn = Turn(script, self.sink.open_turn(options.format), self._abandon)
+        self._turn_count += 1
+        self._forget_silent()
+        self._turns.append(turn)
+        self._line.append(turn)
+        if script.streamed:
+            self._nursery.start_soon(self._feed, turn)
+        self._nursery.start_soon(self._run_turn, turn, options)
+        return await turn.wait()
+
+    def interrupt(self) -> Interruption | None:
+        """Silence everything that was asked for so far: the turn being spoken, those in line, and what is still queued.
+
+        Synchronous: once it has returned, not one more sample of those turns can be read from the source, and their
+        callers get the outcome ``"interrupted"``.  The next turn can start at once.
+
+        Returns:
+            What was cut off; None if there was nothing to silence.
+        """
+        self._forget_silent()
+        turns, self._turns = self._turns, []
+        # The newest first: a device drops from the end of what it holds.
+        for turn in reversed(turns):
+            self._fence(turn)
+        if not turns:
+            return None
+        self.last_interruption = interruption(turns)
+        return self.last_interruption
+
+    # -- the life of a turn ------------------------------------------------------------------------------------------
+
+    def _abandon(self, turn: Turn) -> None:
+        """A scope around the caller was cancelled.  Runs inside of that cancel(): synchronous, and raises nothing."""
+        self._fence(turn)
+        self.last_interruption = interruption([turn])
+
+    def _fence(self, turn: Turn) -> None:
+        turn.fence()
+        attempt = self._attempts.pop(turn.number, None)
+        if attempt is not None:
+            self._cancel_on_wire(attempt)
+
+    async def _feed(self, turn: Turn) -> None:
+        with turn.text_scope:
+            await turn.script.feed()
+
+    async def _run_turn(self, turn: Turn, options: TTSProvider) -> None:
+        try:
+            with turn.scope:
+                await self._wait_in_line(turn)
+                turn.timeline.started = trio.current_time()
+                await self._speak(turn, options)
+                turn.resolve()
+        except VoiceTrioError as error:
+            turn.fail(error)
+        except TextFailed as failed:
+            turn.fail(failed.error)
+        finally:
+            self._line.remove(turn)
+            self._line_moved.unpark_all()
+
+    async def _wait_in_line(self, turn: Turn) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self._line[0] is not turn:
+            await self._line_moved.park()
+
+    async def _speak(self, turn: Turn, options: TTSProvider) -> None:
+        pool = self._pool(options)
+        if turn.script.streamed:
+            pool.warm()
+        if await self._is_blank(turn):
+            return
+        failures = 0
+        while True:
+            try:
+                await self._attempt(turn, pool, options)
+            except (LinkClosed, ProviderStalled) as error:
+                failures += 1
+                policy = options._policy()
+                if turn.audio.received or failures >= policy.attempts or not is_transient(error):
+                    raise
+                await trio.sleep(policy.pause(failures))
+            else:
+                return
+
+    async def _is_blank(self, turn: Turn) -> bool:
+        """Whether there is nothing to speak.  Waits for the first text that there is."""
+        index = 0
+        while (chunk := await turn.script.chunk(index)) is not None:
+            if _says_something(chunk):
+                return False
+            index += 1
+        return True
+
+    async def _attempt(self, turn: Turn, pool: LinkPool[TTSDialect], options: TTSProvider) -> None:
+        link = await pool.acquire()
+        turn.timeline.connected = trio.current_time()
+        turn.request_id = link.dialect.request_id
+        attempt = self._attempts[turn.number] = _Attempt(turn, pool, link)
+        link.dialect.begin(turn.number, options)
+        try:
+            with attempt.scope:
+                await self._say_all(attempt)
+                await attempt.wait()
+                while not attempt.ended:
+                    await self._send(attempt, link.dialect.resume())
+                    await attempt.wait()
+        finally:
+            if self._attempts.pop(turn.number, None) is not None and not attempt.ended:
+                self._cancel_on_wire(attempt)
+            pool.release(link)
+        if attempt.ended:
+            self._check_audio(turn, link)
+        elif attempt.error is not None:
+            raise attempt.error
+        elif attempt.scope.cancelled_caught:
+            raise ProviderStalled(
+                f"nothing came for {options.response_timeout:g} s",
+                provider=options.name,
+                request_id=link.dialect.request_id,
+            )
+
+    def _check_audio(self, turn: Turn, link: Link[TTSDialect]) -> None:
+        if not turn.audio.received:
+            raise NoAudio(
+                "the turn ended without any audio", provider=self.provider.name, request_id=link.dialect.request_id
+            )
+
+    async def _say_all(self, attempt: _Attempt) -> None:
+        script, dialect = attempt.turn.script, attempt.link.dialect
+        blank = ""  # is said with what follows it: alone it would be something to speak in which nothing is heard
+        index = 0
+        while (chunk := await script.chunk(index)) is not None:
+            index += 1
+            if isinstance(chunk, FlushMarker):
+                await self._send(attempt, dialect.flush())
+            elif _says_something(chunk):
+                await self._send(attempt, dialect.say(blank + chunk))
+                blank = ""
+            else:
+                blank += chunk
+        await self._send(attempt, dialect.end())
+
+    async def _send(self, attempt: _Attempt, steps: Iterator[Step]) -> None:
+        timeline = attempt.turn.timeline
+        for step in steps:
+            if isinstance(step, Pause):
+                await trio.sleep(step.seconds)
+            elif isinstance(step, Ended):
+                attempt.end(step.inferred)
+            else:
+                await attempt.link.send(step)
+                if timeline.first_text is None:
+                    timeline.first_text = trio.current_time()
+        self._expect(attempt)
+
+    def _expect(self, attempt: _Attempt) -> None:
+        attempt.watch(self.provider.response_timeout if attempt.link.dialect.awaiting else math.inf)
+
+    # -- what the links bring ----------------------------------------------------------------------------------------
+
+    async def _on_message(self, link: Link[TTSDialect], message: Message) -> None:
+        """Hand a message's events to their turns; in the link's receive loop."""
+        try:
+            events = link.dialect.receive(message)
+        except ProtocolError as error:
+            link.fail(error)
+            return
+        for event in events:
+            if isinstance(event, Failed):
+                self._on_failed(link, event)
+            elif isinstance(event, GateOpened):
+                self._open_gate(link)
+            elif (attempt := self._attempts.get(event.turn)) is not None and attempt.link is link:
+                await self._on_event(attempt, event)
+            elif isinstance(event, Audio):
+                self._late_bytes += len(event.pcm)
+
+    async def _on_event(self, attempt: _Attempt, event: Audio | Spoken | Ended | MoreToSend) -> None:
+        match event:
+            case Audio():
+                await self._on_audio(attempt, event.pcm)
+            case Spoken():
+                attempt.turn.words.extend(event.words)
+            case Ended():
+                attempt.end(event.inferred)
+            case MoreToSend():
+                attempt.resume()
+        self._expect(attempt)
+
+    async def _on_audio(self, attempt: _Attempt, pcm: bytes) -> None:
+        turn = attempt.turn
+        timeline = turn.timeline
+        if timeline.first_audio is None:
+            timeline.first_audio = trio.current_time()
+        attempt.watch(math.inf)  # a full sink is not the provider's silence
+        try:
+            await turn.audio.write(pcm)
+        except SinkClosed as error:
+            attempt.fail(error)
+            return
+        if turn.audio.converted and not turn.audio.fenced:
+            timeline.last_sample = trio.current_time()
+            if timeline.first_sample is None:
+                timeline.first_sample = timeline.last_sample
+
+    def _on_failed(self, link: Link[TTSDialect], event: Failed) -> None:
+        for attempt in list(self._attempts.values()):
+            if attempt.link is link and event.turn in (None, attempt.turn.number):
+                attempt.fail(event.error)
+        link.fail(event.error)
+
+    def _on_lost(self, link: Link[TTSDialect]) -> None:
+        assert link.failure is not None
+        for gate in self._gates.pop(link, ()):
+            gate.set()
+        for attempt in list(self._attempts.values()):
+            if attempt.link is link:
+                attempt.fail(link.failure)
+
+    # -- links -------------------------------------------------------------------------------------------------------
+
+    def _pool(self, options: TTSProvider) -> LinkPool[TTSDialect]:
+        endpoint = options._endpoint()
+        pool = self._pools.get(endpoint)
+        if pool is None:
+            make_link = partial(self._make_link, endpoint, options)
+            pool = LinkPool(self._nursery, make_link, options._policy(), self._breaker)
+            self._retire_pools()
+        else:
+            del self._pools[endpoint]
+        self._pools[endpoint] = pool  # the last is the latest used
+        return pool
+
+    def _retire_pools(self) -> None:
+        """Each voice may need links of its own; those of the voices not heard for longest are closed."""
+        idle = [endpoint for endpoint, pool in self._pools.items() if pool.idle()]
+        for endpoint in idle[: max(0, len(self._pools) - _MAX_POOLS + 1)]:
+            pool = self._pools.pop(endpoint)
+            self._retired_connections += pool.connections
+            pool.farewell(self._nursery)
+
+    def _make_link(self, endpoint: Endpoint, options: TTSProvider) -> Link[TTSDialect]:
+        policy = options._policy()
+
+        open_connection = partial(
+            connect,
+            endpoint.url,
+            headers=endpoint.headers,
+            options=policy.connection,
+            ssl_context=self._ssl_context,
+            dial=self._dial,
+            provider=options.name,
+        )
+        dialect = options._new_dialect(trio.current_time)
+        return Link(dialect, open_connection, policy, self._on_message, self._on_lost)
+
+    def _cancel_on_wire(self, attempt: _Attempt) -> None:
+        """Make the provider stop; synchronous, and no socket is touched here."""
+        link = attempt.link
+        if not link.usable or attempt.ended:
+            return
+        messages = link.dialect.cancel(attempt.turn.number)
+        if messages is None:
+            attempt.pool.taint(link)
+            return
+        for message in messages:
+            link.send_nowait(message)
+        if link.dialect.gated:
+            gate = trio.Event()
+            self._gates.setdefault(link, deque()).append(gate)
+            self._nursery.start_soon(self._watch_gate, link, gate)
+
+    async def _watch_gate(self, link: Link[TTSDialect], gate: trio.Event) -> None:
+        """Give up a link on which a cancellation is not acknowledged in time: the next turn goes to another one."""
+        seconds = self.provider.cancel_timeout
+        with trio.move_on_after(seconds):
+            await gate.wait()
+            return
+        link.fail(LinkStalled(f"a cancellation was not acknowledged within {seconds:g} s", provider=self.provider.name))
+
+    def _open_gate(self, link: Link[TTSDialect]) -> None:
+        if gates := self._gates.get(link):
+            gates.popleft().set()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise SessionClosed("the session is closed")
+
+    def _forget_silent(self) -> None:
+        self._turns = [turn for turn in self._turns if not turn.over or turn.audio.audible]
+
+    def _close(self) -> None:
+        """Take no more calls and end those that wait."""
+        self._closed = True
+        for turn in reversed(self._turns):
+            if not turn.over:
+                turn.audio.fence()
+                turn.fail(SessionClosed("the session was closed during the turn"))
+
+    async def _farewell(self) -> None:
+        """Close the links politely; every link has its own deadline."""
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                for pool in self._pools.values():
+                    pool.farewell(nursery)
+
+
+def _says_something(chunk: Chunk) -> bool:
+    return isinstance(chunk, str) and bool(chunk) and not chunk.isspace()
