@@ -1,0 +1,152 @@
+"""The server's reply to the upgrade request: read without I/O, and turned into the error that it means.
+
+trio-websocket reads this reply too, but it waits for ever where the peer closes, and reports a refusal only once its
+body is complete.  So the reply is read here first, by h11, and only an acceptance is handed on.
+"""
+
+from __future__ import annotations
+
+import email.utils
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import h11
+
+from ..errors import UpgradeRejected, rejection_class
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._target import Target
+
+_MAX_BODY = 16 * 2**10
+_REQUEST_ID_HEADERS = ("dg-request-id", "x-request-id", "request-id")
+
+
+class UpgradeReply:
+    """The reply, as far as it has come.
+
+    Attributes:
+        status: The HTTP status; None until the head of the reply is complete.
+        headers: Names in lower case; values of repeated headers are joined by commas.
+        body: The body of a refusal, at most 16 KiB of it.
+    """
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self.headers: Mapping[str, str] = {}
+        self.body = b""
+        self._started = b""
+        self._http = h11.Connection(h11.CLIENT)
+        # trio-websocket sends the real request; h11 only needs to know that there was one, to read the reply.
+        upgrade = [("Host", ""), ("Connection", "Upgrade"), ("Upgrade", "websocket")]
+        self._http.send(h11.Request(method="GET", target="/", headers=upgrade))
+        self._http.send(h11.EndOfMessage())
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the server switched to the websocket protocol."""
+        return self.status == 101
+
+    def feed(self, data: bytes) -> bool:
+        """Take what was received, ``b""`` at the end of the stream; return whether the reply is complete.
+
+        Raises:
+            h11.RemoteProtocolError: It is not the reply of a websocket server.
+        """
+        if self.status is not None and not data:
+            return True
+        self._check_start(data)
+        self._http.receive_data(data)
+        try:
+            return self._read_events()
+        except h11.RemoteProtocolError:
+            if self.status is None or self.accepted:
+                raise
+            return True  # a refusal is known by its head, whatever is wrong with its body
+
+    def _check_start(self, data: bytes) -> None:
+        # h11 waits for a whole line; a TLS alert or an SSH banner has none, and the wait would last until the timeout.
+        self._started = (self._started + data)[:7]
+        if not data and not self._started:
+            raise h11.RemoteProtocolError("the connection was closed without a reply")
+        if not b"HTTP/1.".startswith(self._started):
+            raise h11.RemoteProtocolError(f"the reply begins with {bytes(self._started)!r}")
+
+    def _read_events(self) -> bool:
+        while True:
+            event = self._http.next_event()
+            if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+                self._take_head(event)
+                self._check_acceptance()
+                return True
+            if isinstance(event, h11.Response):
+                self._take_head(event)
+            elif isinstance(event, h11.Data):
+                self.body = (self.body + event.data)[:_MAX_BODY]
+                if len(self.body) == _MAX_BODY:
+                    return True
+            elif isinstance(event, h11.EndOfMessage):
+                return True
+            elif not isinstance(event, h11.InformationalResponse):
+                return False
+
+    def _take_head(self, event: h11.InformationalResponse | h11.Response) -> None:
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in event.headers:
+            name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        self.status, self.headers = event.status_code, headers
+
+    def _check_acceptance(self) -> None:
+        # wsproto checks the rest of an acceptance, but fails on these with errors that are not protocol errors.
+        for name in ("sec-websocket-protocol", "sec-websocket-extensions"):
+            if name in self.headers:
+                raise h11.RemoteProtocolError(f"{name} in the reply, though none was offered")
+        if not self.headers.get("connection", "").isascii():
+            raise h11.RemoteProtocolError("the reply's connection header is not ASCII")
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The provider's id of the request, from its response headers."""
+    return next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from ``Retry-After``: RFC 9110, 10.2.3, a number of seconds or a date.
+
+    A date is read against the response's own ``Date``, if there is one, so that our clock need not be right.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isascii() and value.isdigit():
+        return float(value)
+    then = _http_date(value)
+    if then is None:
+        return None
+    now = _http_date(headers.get("date", "")) or datetime.now(UTC)
+    return max(0.0, (then - now).total_seconds())
+
+
+def _http_date(value: str) -> datetime | None:
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def rejection(target: Target, reply: UpgradeReply) -> UpgradeRejected:
+    """The error that a refused upgrade means."""
+    assert reply.status is not None
+    words = target.printable(reply.body.decode("utf-8", "replace"))
+    hint = " (redirects are not followed)" if 300 <= reply.status < 400 else ""
+    error = rejection_class(reply.status)(
+        f"{target.shown} refused the websocket with HTTP {reply.status}{hint}{f': {words}' if words else ''}",
+        provider=target.provider,
+        request_id=request_id(reply.headers),
+        status=reply.status,
+        reason=words or None,
+        retry_after=retry_after(reply.headers),
+    )
+    error.body = reply.body
+    return error

@@ -1,0 +1,121 @@
+"""Where a connection goes: the URL and the request headers, checked before any I/O, and shown without secrets."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+import attrs
+
+from ..errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+
+# RFC 3986: what may stand in a URL unencoded.  Anything else, a space or a line break above all, would end up in the
+# request line.
+_URL = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
+
+# RFC 9110, 5.1 and 5.5: a token; and visible characters with single spaces or tabs inside.
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+\-.^_`|~]+")
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
+
+_SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
+_SHOWN_LIMIT = 200
+
+
+@attrs.frozen
+class Target:
+    """A checked websocket URL with the request headers.
+
+    Attributes:
+        provider: The name that errors carry.
+        tls: Whether the scheme is ``wss``.
+        host: The host's name or address, an IPv6 address without brackets.
+        authority: Host and, unless it is the scheme's own, port: the ``Host`` header.
+        resource: Path and query: the request target.
+        headers: The request headers, encoded.
+        shown: The URL without its query, for messages.
+    """
+
+    provider: str
+    tls: bool
+    host: str
+    port: int
+    authority: str
+    resource: str = attrs.field(repr=False)
+    headers: list[tuple[bytes, bytes]] = attrs.field(repr=False)
+    shown: str
+    _secrets: tuple[str, ...] = attrs.field(repr=False)
+
+    @classmethod
+    def parse(cls, url: str, headers: Sequence[tuple[str, str]], provider: str) -> Target:
+        """Check `url` and `headers`.
+
+        Raises:
+            ConfigurationError: Either cannot be used as it is.  The message shows neither query nor header value.
+        """
+        if not _URL.fullmatch(url):
+            raise ConfigurationError("the URL is empty or has characters that must be percent-encoded")
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as exc:  # brackets that do not match, a port that is no number or above 65535
+            raise ConfigurationError(f"not a URL: {exc}") from None
+        scheme = parts.scheme.lower()
+        if scheme not in _DEFAULT_PORTS:
+            raise ConfigurationError(f"the URL must begin with ws:// or wss://, not {scheme or 'no scheme'}")
+        if not host:
+            raise ConfigurationError("the URL has no host")
+        if "@" in parts.netloc:
+            raise ConfigurationError("a URL with user name or password is refused: put credentials in a header")
+        if parts.fragment:
+            raise ConfigurationError("a websocket URL has no fragment (RFC 6455, 3)")
+        if port == 0:
+            raise ConfigurationError("port 0 cannot be connected to")
+        port = port or _DEFAULT_PORTS[scheme]
+        authority = f"[{host}]" if ":" in host else host
+        if port != _DEFAULT_PORTS[scheme]:
+            authority = f"{authority}:{port}"
+        path = parts.path or "/"
+        return cls(
+            provider=provider,
+            tls=scheme == "wss",
+            host=host,
+            port=port,
+            authority=authority,
+            resource=f"{path}?{parts.query}" if parts.query else path,
+            headers=[_encoded_header(name, value) for name, value in headers],
+            shown=f"{scheme}://{authority}{path}",
+            secrets=_secrets_in([*headers, *parse_qsl(parts.query)]),
+        )
+
+    def printable(self, text: str) -> str:
+        """`text` of the peer's, fit for a message: one line, not long, without the secrets that were sent."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+        return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}…"
+
+
+def _encoded_header(name: str, value: str) -> tuple[bytes, bytes]:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ConfigurationError(f"not a header name: {name!r}")
+    lower = name.lower()
+    if lower in {"host", "connection", "upgrade"} or lower.startswith("sec-websocket-"):
+        raise ConfigurationError(f"the header {name!r} belongs to the websocket handshake")
+    if not _HEADER_VALUE.fullmatch(value):
+        # A key read from a file often ends in a line break.
+        raise ConfigurationError(
+            f"the value of header {name!r} has a control or non-Latin-1 character, or outer spaces"
+        )
+    return name.encode("ascii"), value.encode("latin-1")
+
+
+def _secrets_in(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    values = {value for name, value in pairs if value and _SECRET_NAME.search(name)}
+    values |= {value.rpartition(" ")[2] for value in values}  # without "Bearer " or "Token "
+    return tuple(sorted(values, key=len, reverse=True))
