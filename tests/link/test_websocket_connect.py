@@ -184,17 +184,17 @@ async def test_401_without_content_length_then_close_shows_status_and_body():
     assert (error.status, error.body) == (401, b'{"err": "INVALID_AUTH"}')
 
 
-@pytest.mark.parametrize("timeout", [0.5, 10.0])
-async def test_a_refusal_whose_body_stalls_is_reported_with_what_came(timeout, autojump_clock, nursery):
+@pytest.mark.parametrize("patience", [0.5, 10.0])
+async def test_a_refusal_whose_body_stalls_is_reported_with_what_came(patience, autojump_clock, nursery):
     play = replying(b"HTTP/1.1 429 No\r\nContent-Length: 99\r\n\r\nslow do", then=trio.sleep_forever)
 
     begun = trio.current_time()
     with pytest.raises(errors.RateLimited) as caught:
-        async with memory_connect(nursery, play, connect_timeout=timeout):
+        async with memory_connect(nursery, play, connect_timeout=patience):
             pass
 
     assert caught.value.body == b"slow do"
-    assert trio.current_time() - begun <= min(timeout, 1.0) + 0.1
+    assert trio.current_time() - begun <= min(patience, 1.0) + 0.1
 
 
 async def test_a_refusal_whose_body_is_cut_or_malformed_is_still_that_refusal():

@@ -37,6 +37,8 @@ class Peer:
 
     async def accept(self, headers=()):
         request = await self.next_event()
+        if request is None:
+            raise trio.BrokenResourceError("the client left during the handshake")
         assert isinstance(request, Request)
         await self.send(AcceptConnection(extra_headers=list(headers)))
         return request
@@ -62,7 +64,8 @@ class Peer:
         """Answer pings and the close frame; return the client's close event, or None if it sent none."""
         while (event := await self.next_event()) is not None:
             if isinstance(event, CloseConnection):
-                await self.send(event.response())
+                if self.wire.state is wsproto.connection.ConnectionState.REMOTE_CLOSING:
+                    await self.send(event.response())
                 await self.stream.aclose()
                 return event
             if isinstance(event, Ping):
