@@ -102,7 +102,8 @@ class AudioFrame:
 class Playout(Protocol):
     """What a playing device tells, so that an interruption is exact up to the loudspeaker.
 
-    Both methods are called synchronously from within the fence; they must not block.
+    Both methods are called synchronously from within the fence, which may be inside of trio's own cancel(): they must
+    neither block nor raise.
     """
 
     def held(self) -> int:
@@ -319,7 +320,9 @@ class TurnAudio:
         its end or the fence it returns at once and drops what it was given.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        for piece in self._whole_samples(pcm):
+        for number, piece in enumerate(self._whole_samples(pcm)):
+            if number:
+                await trio.lowlevel.checkpoint()  # a long message is converted without holding up the others
             if self._finished:
                 return
             self.received += len(piece) // self.format.sample_width

@@ -1,0 +1,46 @@
+import io
+
+import pytest
+
+from voicetrio import AudioFormat, AudioFrame, WavWriter, read_wav
+from voicetrio.errors import InputError
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "a.wav"
+    with WavWriter(path, AudioFormat(16_000, 2)) as wav:
+        wav.write(b"\x01\x02\x03\x04" * 100)
+        wav.write(AudioFrame(b"\x05\x06\x07\x08", 16_000, 2, 1, 0))
+        assert wav.samples == 101
+
+    assert read_wav(path) == (AudioFormat(16_000, 2), b"\x01\x02\x03\x04" * 100 + b"\x05\x06\x07\x08")
+
+
+def test_files_may_be_objects():
+    file = io.BytesIO()
+    with WavWriter(file, AudioFormat(8000)) as wav:
+        wav.write(b"ab")
+    file.seek(0)
+
+    assert read_wav(file) == (AudioFormat(8000), b"ab")
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    with WavWriter(tmp_path / "a.wav", AudioFormat(16_000)) as wav:
+        with pytest.raises(InputError, match="format|fit"):
+            wav.write(AudioFrame(b"ab", 8000, 1, 1, 0))
+        with pytest.raises(InputError, match="whole"):
+            wav.write(b"abc")
+
+
+@pytest.mark.parametrize("content", [b"", b"RIFF", b"not a wav file at all, but long enough to look at"])
+def test_what_is_not_a_wav_file_is_refused(tmp_path, content):
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    with pytest.raises(InputError):
+        read_wav(path)
+
+
+def test_a_missing_file_is_the_systems_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_wav(tmp_path / "none.wav")
