@@ -235,7 +235,7 @@ class AudioSink:
                 turn._taken_until = self._taken
                 self._writers.unpark_all()
                 return frame
-            if not turn._finished:
+            if not turn._finished or turn._queue:
                 return None
             self._turns.popleft()
         return None
