@@ -203,6 +203,23 @@ async def test_a_cancelled_block_with_a_stuck_send_ends_within_a_second(nursery,
     assert trio.current_time() - begun <= 2
 
 
+async def test_closing_ends_a_send_that_is_stuck(nursery, autojump_clock):
+    async def play(peer):
+        await peer.accept()
+        await trio.sleep_forever()
+
+    async def send():
+        with pytest.raises(errors.ClosedError):
+            await connection.send("a" * 100_000)
+
+    async with memory_connect(nursery, play, pair=lockstep) as connection, trio.open_nursery() as senders:
+        senders.start_soon(send)
+        await trio.sleep(0.1)
+        begun = trio.current_time()
+        await connection.close()
+    assert trio.current_time() - begun == 0.5
+
+
 async def test_a_peer_that_takes_no_data_is_stalled_for_every_later_call(nursery, autojump_clock):
     async def play(peer):
         await peer.accept()
@@ -356,23 +373,28 @@ async def test_a_failing_send_does_not_hide_the_peers_last_words(nursery):
     async def play(peer):
         await peer.accept()
         await peer.send(*(TextMessage(data=letter) for letter in "abc"), CloseConnection(code=1011, reason="why"))
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        peer.reset()
 
-    async with memory_connect(nursery, play, queue=1) as connection:
-        await trio.testing.wait_all_tasks_blocked()  # the reader stands before a full queue, the peer is gone
-        result = []
-
-        async def drain():
-            result.extend(await ends(connection))
-
-        nursery.start_soon(drain)
+    async def send():
         with pytest.raises(errors.LinkClosed) as caught:
             await connection.send("audio")
-        await trio.testing.wait_all_tasks_blocked()
+        ended.append(caught.value)
 
-    messages, error = result
+    ended = []
+    options = ConnectionOptions(queue=1, close_timeout=5)
+    async with tcp_server(play) as address:
+        with trio.fail_after(5):
+            async with connect(f"ws://{address}/", options=options) as connection, trio.open_nursery() as tasks:
+                await trio.testing.wait_all_tasks_blocked(0.05)  # the peer is gone, our reader at a full queue
+                tasks.start_soon(send)
+                await trio.testing.wait_all_tasks_blocked()  # the write has failed
+                messages, error = await ends(connection)
+
     assert messages == ["a", "b", "c"]
-    assert (error.code, error.reason) == (1011, "why")
-    assert (caught.value.code, caught.value.reason) == (1011, "why")
+    for each in (error, *ended):
+        assert (each.code, each.reason) == (1011, "why")
+    assert len(ended) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import ssl
 
 import pytest
 import trio
+import trio.testing
 import trustme
 from websocket_peer import PROVIDER, echo, memory_connect, memory_dial, tcp_server
 
@@ -95,6 +96,26 @@ async def test_each_silent_stage_of_connecting_ends_at_the_connect_timeout(url, 
             async with connect(url, dial=dial, options=ConnectionOptions(connect_timeout=3)):
                 pass
         assert trio.current_time() - begun == pytest.approx(3)
+
+
+async def test_a_peer_that_takes_not_even_the_request_delays_neither_timeout_nor_cancellation(autojump_clock, nursery):
+    async def play(peer):
+        await trio.sleep_forever()
+
+    async def connect_to_it():
+        options = {"connect_timeout": 1, "send_timeout": 60}
+        async with memory_connect(nursery, play, pair=trio.testing.lockstep_stream_pair, **options):
+            raise AssertionError("connected")
+
+    begun = trio.current_time()
+    with pytest.raises(errors.ConnectTimeout):
+        await connect_to_it()
+    assert trio.current_time() - begun == pytest.approx(1)
+
+    begun = trio.current_time()
+    with trio.move_on_after(0.1):
+        await connect_to_it()
+    assert trio.current_time() - begun == pytest.approx(0.1)
 
 
 # --- no websocket ---------------------------------------------------------------------------------------------------

@@ -52,18 +52,14 @@ class UpgradeReply:
         """Take what was received, ``b""`` at the end of the stream; return whether the reply is complete.
 
         Raises:
-            h11.RemoteProtocolError: It is not the reply of a websocket server.
+            h11.RemoteProtocolError: It is not the reply of a websocket server; or, with `status` known, a refusal's
+                body is malformed.
         """
         if self.status is not None and not data:
             return True
         self._check_start(data)
         self._http.receive_data(data)
-        try:
-            return self._read_events()
-        except h11.RemoteProtocolError:
-            if self.status is None or self.accepted:
-                raise
-            return True  # a refusal is known by its head, whatever is wrong with its body
+        return self._read_events()
 
     def _check_start(self, data: bytes) -> None:
         # h11 waits for a whole line; a TLS alert or an SSH banner has none, and the wait would last until the timeout.
