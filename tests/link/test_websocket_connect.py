@@ -6,9 +6,8 @@ import ssl
 
 import pytest
 import trio
-import trio.testing
 import trustme
-from websocket_peer import PROVIDER, echo, memory_connect, memory_dial, tcp_server
+from websocket_peer import PROVIDER, echo, lockstep, memory_connect, memory_dial, tcp_server
 
 from voicetrio import errors
 from voicetrio._link import websocket
@@ -104,7 +103,7 @@ async def test_a_peer_that_takes_not_even_the_request_delays_neither_timeout_nor
 
     async def connect_to_it():
         options = {"connect_timeout": 1, "send_timeout": 60}
-        async with memory_connect(nursery, play, pair=trio.testing.lockstep_stream_pair, **options):
+        async with memory_connect(nursery, play, pair=lockstep, **options):
             raise AssertionError("connected")
 
     begun = trio.current_time()

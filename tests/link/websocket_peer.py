@@ -10,10 +10,13 @@ import trio.testing
 import wsproto
 from wsproto.events import AcceptConnection, CloseConnection, Message, Ping, Request
 
+from voicetrio import errors
 from voicetrio._link.connection import ConnectionOptions
 from voicetrio._link.websocket import connect
 
 PROVIDER = "acme"
+
+lockstep = trio.testing.lockstep_stream_pair  # a write there ends when the peer has read it: back-pressure
 
 
 class Peer:
@@ -143,3 +146,13 @@ async def echo(peer):
         await peer.send(event)
     if peer.wire.state is wsproto.connection.ConnectionState.REMOTE_CLOSING:
         await peer.send(CloseConnection(code=1000))
+
+
+async def ends(connection):
+    """Receive until the end; return the messages and the error."""
+    messages = []
+    while True:
+        try:
+            messages.append(await connection.receive())
+        except errors.LinkClosed as error:
+            return messages, error
