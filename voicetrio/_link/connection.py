@@ -32,6 +32,7 @@ class Connection(Protocol):
     @property
     def headers(self) -> Mapping[str, str]:
         """The headers of the upgrade response, names in lower case."""
+        ...
 
     @property
     def request_id(self) -> str | None:
@@ -61,6 +62,7 @@ class Connection(Protocol):
             LinkStalled: A send found the peer stalled.
             ClosedError: It was closed from this side.
         """
+        ...
 
     async def ping(self) -> None:
         """Send a ping and wait for its pong, however long it takes: use :func:`trio.fail_after` around it.
