@@ -49,7 +49,7 @@ class Target:
     resource: str = attrs.field(repr=False)
     headers: list[tuple[bytes, bytes]] = attrs.field(repr=False)
     shown: str
-    _secrets: tuple[str, ...] = attrs.field(repr=False)
+    _secrets: tuple[str, ...] = attrs.field(repr=False, alias="secrets")
 
     @classmethod
     def parse(cls, url: str, headers: Sequence[tuple[str, str]], provider: str) -> Target:

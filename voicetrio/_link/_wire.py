@@ -142,6 +142,7 @@ class FrameStream(trio.abc.Stream):
 
     async def _receive_reply(self, max_bytes: int | None) -> bytes:
         received = bytearray()
+        complete = False
         try:
             while self.reply.status is None:
                 data = await self._stream.receive_some(max_bytes)
