@@ -40,7 +40,7 @@ class Faults:
         retry_after: seconds for a Retry-After header of that answer.
 
         accept_silent: accept the upgrade and never send a message.
-        stall_after: send nothing more once this many audio frames went out.
+        stall_after: send nothing more from the audio frame on that would follow this many.
         close_after: send a Close frame once this many messages went out.
         close_code: its code.
         close_reason: its reason.
