@@ -184,7 +184,7 @@ async def test_the_fence_falls_inside_cancel():
 
 @pytest.mark.parametrize("deadline", [False, True])
 async def test_a_cancellation_between_the_end_and_the_callers_next_step_is_in_time(deadline, mock_clock):
-    """The caller is rescheduled and cannot be aborted any more; the sink must keep the turn back until it has looked."""
+    """The caller cannot be aborted any more: the sink must keep the turn back until it has looked."""
     stage = Stage()
     outcome = None
 

@@ -39,22 +39,22 @@ BYTES_PER_SAMPLE = 2
 _PIECE_SECONDS = 0.2
 
 
+def _check_rate(_instance: object, _attribute: attrs.Attribute[int], value: int) -> None:
+    if not (isinstance(value, int) and 1_000 <= value <= 768_000):
+        raise ConfigurationError(f"sample_rate must be a whole number of Hz from 1000 to 768000, not {value!r}")
+
+
+def _check_channels(_instance: object, _attribute: attrs.Attribute[int], value: int) -> None:
+    if not (isinstance(value, int) and 1 <= value <= 8):
+        raise ConfigurationError(f"channels must be from 1 to 8, not {value!r}")
+
+
 @attrs.frozen
 class AudioFormat:
     """Interleaved s16le PCM: `sample_rate` in Hz, `channels`."""
 
-    sample_rate: int = attrs.field()
-    channels: int = attrs.field(default=1)
-
-    @sample_rate.validator
-    def _check_rate(self, _attribute: attrs.Attribute[int], value: int) -> None:
-        if not (isinstance(value, int) and 1_000 <= value <= 768_000):
-            raise ConfigurationError(f"sample_rate must be a whole number of Hz from 1000 to 768000, not {value!r}")
-
-    @channels.validator
-    def _check_channels(self, _attribute: attrs.Attribute[int], value: int) -> None:
-        if not (isinstance(value, int) and 1 <= value <= 8):
-            raise ConfigurationError(f"channels must be from 1 to 8, not {value!r}")
+    sample_rate: int = attrs.field(validator=_check_rate)
+    channels: int = attrs.field(default=1, validator=_check_channels)
 
     @property
     def sample_width(self) -> int:
@@ -155,8 +155,8 @@ class AudioSink:
     """
 
     def __init__(self, fmt: AudioFormat, max_seconds: float, quality: Quality) -> None:
-        self.format = fmt
-        self.max_seconds = max_seconds
+        self.format: AudioFormat = fmt
+        self.max_seconds: float = max_seconds
         self.quality: Quality = quality
         self._bound = max(1, fmt.samples(max_seconds))
         self._turns: deque[TurnAudio] = deque()
@@ -258,11 +258,11 @@ class TurnAudio:
 
     def __init__(self, sink: AudioSink, number: int, fmt: AudioFormat) -> None:
         sink.check_format(fmt)
-        self.number = number
-        self.format = fmt
-        self.received = 0
-        self.converted = 0
-        self.taken = 0
+        self.number: int = number
+        self.format: AudioFormat = fmt
+        self.received: int = 0
+        self.converted: int = 0
+        self.taken: int = 0
         self._sink = sink
         self._queue = bytearray()
         self._odd = b""  # bytes of a sample that has not come whole
@@ -433,8 +433,8 @@ class AudioSource(trio.abc.AsyncResource):
 
     def __init__(self, sink: AudioSink, frame_seconds: float) -> None:
         self._sink = sink
-        self.format = sink.format
-        self.frame_seconds = frame_seconds
+        self.format: AudioFormat = sink.format
+        self.frame_seconds: float = frame_seconds
 
     def attach(self, playout: Playout | None) -> None:
         """Name the device that plays what is taken from here, or None."""

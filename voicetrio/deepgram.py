@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Self
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from typing import ClassVar, Self
 
 import attrs
 import msgspec
@@ -17,6 +16,7 @@ import msgspec
 from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._link.window import Window
+from ._options import one_of, pairs, positive, secret, voice_name, websocket_url, whole
 from .audio import AudioFormat
 from .errors import BadRequest, ConfigurationError, InputError, LinkClosed, ProtocolError, ProviderError, RateLimited
 from .g711 import decode_g711
@@ -33,7 +33,6 @@ from .tts import (
     Step,
     TTSDialect,
     TTSProvider,
-    positive,
 )
 
 DEFAULT_MODEL = "aura-2-andromeda-en"
@@ -56,29 +55,8 @@ _CLEAR = '{"type":"Clear"}'
 _CLOSE = '{"type":"Close"}'
 
 
-def _whole(minimum: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    def check(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
-            raise ConfigurationError(f"{attribute.name} must be a whole number of at least {minimum}, not {value!r}")
-
-    return check
-
-
-def _check_secret(_instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if value is None:
-        return
-    if not isinstance(value, str) or not value:
-        raise ConfigurationError(f"{attribute.name} must be a string that is not empty")
-    if not value.isascii() or not value.isprintable() or " " in value:
-        raise ConfigurationError(f"{attribute.name} has a character that no key has: a newline or space, perhaps")
-
-
 def _key_or_environment(key: str | None) -> str | None:
     return os.environ.get("DEEPGRAM_API_KEY") if key is None else key
-
-
-def _pairs(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((str(name), str(item)) for name, item in dict(value).items()))
 
 
 @attrs.frozen(kw_only=True)
@@ -110,29 +88,25 @@ class DeepgramTTS(TTSProvider):
 
     name: ClassVar[str] = "deepgram"
 
-    api_key: str | None = attrs.field(default=None, repr=False, converter=_key_or_environment, validator=_check_secret)
-    access_token: str | None = attrs.field(default=None, repr=False, validator=_check_secret)
-    model: str = DEFAULT_MODEL
-    encoding: str = attrs.field(default="linear16")
+    api_key: str | None = attrs.field(default=None, repr=False, converter=_key_or_environment, validator=secret)
+    access_token: str | None = attrs.field(default=None, repr=False, validator=secret)
+    model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
+    encoding: str = attrs.field(default="linear16", validator=one_of(_SAMPLE_RATES))
     sample_rate: int = attrs.field(default=24_000)
     base_url: str = attrs.field(default=DEFAULT_BASE_URL)
-    region: str | None = attrs.field(default=None)
+    region: str | None = attrs.field(default=None, validator=one_of([None, *_REGIONS]))
     max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
     speed: float | None = attrs.field(default=None)
     mip_opt_out: bool = False
-    extra: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=_pairs)
-    max_text: int = attrs.field(default=2000, validator=_whole(1))
-    flush_limit: int = attrs.field(default=20, validator=_whole(1))
+    extra: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=pairs)
+    max_text: int = attrs.field(default=2000, validator=whole(1))
+    flush_limit: int = attrs.field(default=20, validator=whole(1))
     flush_window: float = attrs.field(default=60.0, validator=positive)
-    characters_per_minute: int = attrs.field(default=2400, validator=_whole(1))
+    characters_per_minute: int = attrs.field(default=2400, validator=whole(1))
 
     def __attrs_post_init__(self) -> None:
         if self.api_key is None and self.access_token is None:
             raise ConfigurationError("no Deepgram key: give api_key, or set DEEPGRAM_API_KEY")
-        if not self.model or not self.model.isprintable() or " " in self.model:
-            raise ConfigurationError(f"model must be the name of a voice, not {self.model!r}")
-        if self.encoding not in _SAMPLE_RATES:
-            raise ConfigurationError(f"encoding must be one of {', '.join(_SAMPLE_RATES)}, not {self.encoding!r}")
         if self.sample_rate not in _SAMPLE_RATES[self.encoding]:
             rates = ", ".join(map(str, _SAMPLE_RATES[self.encoding]))
             raise ConfigurationError(
@@ -140,6 +114,8 @@ class DeepgramTTS(TTSProvider):
             )
         if self.max_text > self.characters_per_minute:
             raise ConfigurationError("max_text must not be more than characters_per_minute: it could never be sent")
+        if self.region is not None and self.base_url != DEFAULT_BASE_URL:
+            raise ConfigurationError("give a region or a base_url, not both")
         self._check_speed()
         self._url()
 
@@ -159,18 +135,8 @@ class DeepgramTTS(TTSProvider):
         return AudioFormat(self.sample_rate)
 
     def _url(self) -> str:
-        if self.region is not None and self.region not in _REGIONS:
-            raise ConfigurationError(f"region must be one of {', '.join(_REGIONS)}, not {self.region!r}")
-        if self.region is not None and self.base_url != DEFAULT_BASE_URL:
-            raise ConfigurationError("give a region or a base_url, not both")
         base = self.base_url if self.region is None else f"wss://api.{self.region}.deepgram.com/v1/speak"
-        parts = urlsplit(base)
-        scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-        if scheme not in ("ws", "wss") or not parts.hostname:
-            raise ConfigurationError(f"base_url must be a ws or wss URL, not {self.base_url!r}")
-        path = parts.path if parts.path.strip("/") else "/v1/speak"
-        query = [*parse_qsl(parts.query, keep_blank_values=True), *self._parameters().items()]
-        return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
+        return websocket_url(base, "/v1/speak", self._parameters())
 
     def _parameters(self) -> dict[str, str]:
         parameters = {"model": self.model, "encoding": self.encoding, "sample_rate": str(self.sample_rate)}

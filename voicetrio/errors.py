@@ -80,13 +80,13 @@ class ProviderError(VoiceTrioError):
         retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.provider = provider
-        self.request_id = request_id
-        self.status = status
-        self.code = code
-        self.reason = reason
-        self.retry_after = retry_after
+        self.message: str = message
+        self.provider: str = provider
+        self.request_id: str | None = request_id
+        self.status: int | None = status
+        self.code: int | str | None = code
+        self.reason: str | None = reason
+        self.retry_after: float | None = retry_after
 
     def __str__(self) -> str:
         head = f"{self.provider}: {self.message}" if self.provider else self.message

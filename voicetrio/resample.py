@@ -57,9 +57,9 @@ class Resampler:
             raise ConfigurationError(f"channels must be at least 1, not {channels}")
         if quality not in _QUALITIES:
             raise ConfigurationError(f"unknown quality {quality!r}: one of {', '.join(_QUALITIES)}")
-        self.in_rate = in_rate
-        self.out_rate = out_rate
-        self.channels = channels
+        self.in_rate: int = in_rate
+        self.out_rate: int = out_rate
+        self.channels: int = channels
         self._ratio = out_rate / in_rate
         self._converter = cast("_Converter", samplerate.Resampler(quality, channels))
         self._samples_in = 0

@@ -25,6 +25,7 @@ from ._link.nursery import open_plain_nursery
 from ._link.policy import Breaker, LinkPolicy, is_transient
 from ._link.pool import LinkPool
 from ._link.websocket import connect
+from ._options import positive, positive_or_none
 from .audio import AudioFormat, AudioSink
 from .errors import (
     ConfigurationError,
@@ -153,12 +154,6 @@ class Endpoint:
     headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
 
 
-def positive(_instance: object, attribute: attrs.Attribute[Any], value: float) -> None:
-    """Check an option that must be more than nothing."""
-    if not (isinstance(value, int | float) and value > 0):
-        raise ConfigurationError(f"{attribute.name} must be a number greater than 0, not {value!r}")
-
-
 @attrs.frozen(kw_only=True)
 class TTSProvider(abc.ABC):
     """Options of a text-to-speech provider.  Does no I/O; equal, hashable, and printed without its key.
@@ -175,7 +170,7 @@ class TTSProvider(abc.ABC):
     connect_timeout: float = attrs.field(default=10.0, validator=positive)
     response_timeout: float = attrs.field(default=5.0, validator=positive)
     cancel_timeout: float = attrs.field(default=2.0, validator=positive)
-    heartbeat: float | None = attrs.field(default=30.0, validator=attrs.validators.optional(positive))
+    heartbeat: float | None = attrs.field(default=30.0, validator=positive_or_none)
 
     @property
     @abc.abstractmethod
@@ -314,8 +309,8 @@ class TTSSession:
         dial: Dial | None,
         ssl_context: ssl.SSLContext | None,
     ) -> None:
-        self.provider = provider
-        self.sink = sink
+        self.provider: TTSProvider = provider
+        self.sink: AudioSink = sink
         self.last_interruption: Interruption | None = None
         self._nursery = nursery
         self._dial = dial
@@ -685,7 +680,7 @@ class TTSSession:
 
     async def _farewell(self) -> None:
         """Close the links politely; every link has its own deadline."""
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True):  # noqa: ASYNC100  # the nursery waits for its children
             async with trio.open_nursery() as nursery:
                 for pool in self._pools.values():
                     pool.farewell(nursery)

@@ -27,7 +27,7 @@ import trio
 from .audio import TurnAudio
 from .text import Chunk, Text, check_chunk
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Outcome = Literal["completed", "completed_inferred", "interrupted"]
 """How a turn ended, if not with an exception.  ``completed_inferred``: the provider gave no end marker."""
@@ -161,7 +161,7 @@ class Script:
         self._failure: Exception | None = None
         self._read = 0
         self._changed = trio.lowlevel.ParkingLot()
-        self.ended = True
+        self.ended: bool = True
         if isinstance(text, AsyncIterable):
             self._source = text
             self.ended = False
@@ -192,7 +192,7 @@ class Script:
             self.ended = True
             self._changed.unpark_all()
             if isinstance(iterator, AsyncGenerator):
-                await _close_generator(iterator)
+                await _close_generator(iterator)  # noqa: ASYNC102  # it shields itself, with a deadline
 
     async def _pull(self, iterator: AsyncIterator[Chunk]) -> None:
         async for chunk in iterator:
@@ -238,15 +238,15 @@ class Turn:
     """
 
     def __init__(self, script: Script, audio: TurnAudio, on_abandoned: Callable[[Turn], None]) -> None:
-        self.number = audio.number
-        self.script = script
-        self.audio = audio
-        self.timeline = Timeline(trio.current_time())
-        self.scope = trio.CancelScope()
-        self.text_scope = trio.CancelScope()
+        self.number: int = audio.number
+        self.script: Script = script
+        self.audio: TurnAudio = audio
+        self.timeline: Timeline = Timeline(trio.current_time())
+        self.scope: trio.CancelScope = trio.CancelScope()
+        self.text_scope: trio.CancelScope = trio.CancelScope()
         self.words: list[Word] = []
         self.request_id: str | None = None
-        self.inferred = False
+        self.inferred: bool = False
         self._on_abandoned = on_abandoned
         self._caller: trio.lowlevel.Task | None = None
         self._error: Exception | None = None

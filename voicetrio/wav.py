@@ -26,8 +26,8 @@ class WavWriter:
     """
 
     def __init__(self, file: str | Path | IO[bytes], fmt: AudioFormat) -> None:
-        self.format = fmt
-        self.samples = 0
+        self.format: AudioFormat = fmt
+        self.samples: int = 0
         self._wave = wave.open(str(file) if isinstance(file, Path) else file, "wb")  # noqa: SIM115 - closed by close()
         self._wave.setnchannels(fmt.channels)
         self._wave.setsampwidth(2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import trio
 
@@ -25,11 +26,14 @@ async def open_plain_nursery(reason: str) -> AsyncGenerator[trio.Nursery, None]:
     except BaseExceptionGroup as group:
         if len(group.exceptions) != 1:
             raise
-        only = group.exceptions[0]
-        # The group is how the exception travelled, not why it was raised: leave its own context alone.
-        context = only.__context__
-        try:
-            raise only
-        finally:
-            only.__context__ = context
-            del only, context, group
+        reraise(group.exceptions[0])
+
+
+def reraise(exc: BaseException) -> NoReturn:
+    """Raise an exception as it is: what carried it here is not why it was raised, so its context is left alone."""
+    context = exc.__context__
+    try:
+        raise exc
+    finally:
+        exc.__context__ = context
+        del exc, context  # they would keep each other alive through the traceback

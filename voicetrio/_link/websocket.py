@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import ssl
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import h11
 import trio
@@ -43,6 +43,7 @@ from ._handshake import rejection, request_id
 from ._target import Target
 from ._wire import FrameStream, Transport
 from .connection import Connection, ConnectionOptions, Dial
+from .nursery import reraise
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -121,7 +122,7 @@ async def _connect(
     except BaseExceptionGroup as group:
         if len(group.exceptions) != 1:
             raise
-        _reraise(group.exceptions[0])
+        reraise(group.exceptions[0])
     finally:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(transport)
@@ -324,16 +325,6 @@ class _WebSocket:
             code=code,
             reason=words or None,
         )
-
-
-def _reraise(exc: BaseException) -> NoReturn:
-    """Raise `exc` as it is: without the exception that is being handled as its context."""
-    context = exc.__context__
-    try:
-        raise exc
-    finally:
-        exc.__context__ = context
-        del exc, context  # they would keep each other alive through the traceback
 
 
 def _is_encodable(text: str) -> bool:

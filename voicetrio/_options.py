@@ -1,0 +1,86 @@
+"""What the options of providers have in common: validators, keys and URLs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+import attrs
+
+from .errors import ConfigurationError
+
+
+def positive(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check an option that must be a number, and more than nothing."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+        raise ConfigurationError(f"{attribute.name} must be a number greater than 0, not {value!r}")
+
+
+def positive_or_none(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check an option that may be switched off."""
+    if value is not None:
+        positive(instance, attribute, value)
+
+
+def whole(minimum: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Check an option that must be a whole number."""
+
+    def check(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise ConfigurationError(f"{attribute.name} must be a whole number of at least {minimum}, not {value!r}")
+
+    return check
+
+
+def secret(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check a key that will be sent in a header; it is never shown."""
+    if value is None:
+        return
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{attribute.name} must be a string that is not empty")
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ConfigurationError(f"{attribute.name} has a character that no key has: a newline or space, perhaps")
+
+
+def one_of(choices: Iterable[Any]) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Check an option that has a few values."""
+    known = tuple(choices)
+
+    def check(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value not in known:
+            raise ConfigurationError(f"{attribute.name} must be one of {', '.join(map(str, known))}, not {value!r}")
+
+    return check
+
+
+def voice_name(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check the name of a model or voice: any that could be one, as providers add new ones all the time."""
+    if not isinstance(value, str) or not value or not value.isprintable() or " " in value:
+        raise ConfigurationError(f"{attribute.name} must be a name, not {value!r}")
+
+
+def pairs(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """A mapping of strings in a form that can be hashed."""
+    return tuple(sorted((str(name), str(item)) for name, item in dict(value).items()))
+
+
+def websocket_url(base: str, default_path: str, parameters: Mapping[str, str]) -> str:
+    """Put query parameters, percent-encoded, on a base URL.
+
+    ``http`` and ``https`` are taken for ``ws`` and ``wss``; a base without a path gets the default one.
+
+    Raises:
+        ConfigurationError: if it is not a URL of that kind.
+    """
+    try:
+        parts = urlsplit(base)
+        scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+        usable = scheme in ("ws", "wss") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ConfigurationError("base_url must be a ws or wss URL with a host")
+    path = parts.path if parts.path.strip("/") else default_path
+    query = [*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()]
+    return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
