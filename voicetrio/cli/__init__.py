@@ -1,0 +1,25 @@
+"""The command ``voicetrio``: speak a text, run a simulator, hear a dialogue.
+
+click and rich come with ``voicetrio[cli]`` and are imported in this package only, when the command runs.
+"""
+
+import sys
+from typing import NoReturn
+
+__all__ = ["main"]
+
+_EXTRA = ("click", "rich")
+
+
+def main() -> NoReturn:
+    """Run the command and end the process with its status, see ``voicetrio --help``."""
+    try:
+        from ._application import run
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+            raise
+        sys.stderr.write(f"voicetrio: {error.name} is missing: pip install 'voicetrio[cli]'\n")
+        sys.exit(2)
+    except KeyboardInterrupt:  # while the imports took their time
+        sys.exit(130)
+    sys.exit(run())

@@ -1,0 +1,5 @@
+"""``python -m voicetrio.cli``."""
+
+from . import main
+
+main()

@@ -1,0 +1,79 @@
+"""Options of attrs classes on the command line: made from ``key=value``, and listed with their documentation."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shutil
+import textwrap
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+import attrs
+import click
+
+from ..errors import ConfigurationError
+from ..simulators._options import parse_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_T = TypeVar("_T")
+
+# A line of a Google style "Attributes:" section: `name: what it is`, with continuations that are indented further.
+_ENTRY = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+_ROLE = re.compile(r":\w+:`[~.]?([^`]*)`")
+
+
+def make(cls: type[_T], pairs: Iterable[str]) -> _T:
+    """An instance of an attrs class from ``key=value`` strings, typed by its fields.
+
+    Raises:
+        click.UsageError: a key is unknown or given twice, or a value is not one of its key's.
+    """
+    try:
+        return parse_pairs(cls, pairs)
+    except ConfigurationError:
+        raise  # the class's own words
+    except (ValueError, TypeError) as error:
+        raise click.UsageError(str(error)) from error
+
+
+def print_options(cls: type) -> None:
+    """Print the fields of an attrs class with their defaults, types and documentation."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    for name, type_name, default, meaning in _rows(cls):
+        click.echo(f"{name}={default}  ({type_name})")
+        click.echo(textwrap.fill(meaning, width, initial_indent="    ", subsequent_indent="    "))
+
+
+def _rows(cls: type) -> Iterator[tuple[str, str, str, str]]:
+    hints, meanings = get_type_hints(cls), _meanings(cls)
+    for field in attrs.fields(cls):
+        hint = hints[field.name]
+        if attrs.has(hint):
+            yield from _rows(hint)
+        else:
+            yield field.name, _type_name(hint), _default(field), meanings.get(field.name, "")
+
+
+def _type_name(hint: Any) -> str:
+    name = hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__origin__") else str(hint)
+    return re.sub(r"\btyping\.Literal\[(.*?)\]", lambda match: match[1].replace("'", "").replace(", ", "|"), name)
+
+
+def _default(field: attrs.Attribute[Any]) -> str:
+    if field.default is attrs.NOTHING:
+        return ""
+    default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return "none" if default is None else str(default)
+
+
+def _meanings(cls: type) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        _, _, attributes = inspect.cleandoc(base.__doc__ or "").partition("Attributes:")
+        for name, text in _ENTRY.findall(attributes.partition("\nRaises:")[0]):
+            found[name] = _ROLE.sub(r"\1", " ".join(text.split())).replace("``", "").replace("`", "")
+    return found
