@@ -33,6 +33,12 @@ def whole(minimum: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     return check
 
 
+def text(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check an option that must be a string."""
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{attribute.name} must be a string, not {value!r}")
+
+
 def secret(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Check a key that will be sent in a header; it is never shown."""
     if value is None:
@@ -62,7 +68,10 @@ def voice_name(_instance: object, attribute: attrs.Attribute[Any], value: Any) -
 
 def pairs(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """A mapping of strings in a form that can be hashed."""
-    return tuple(sorted((str(name), str(item)) for name, item in dict(value).items()))
+    try:
+        return tuple(sorted((str(name), str(item)) for name, item in dict(value).items()))
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"extra parameters must be a mapping, not {value!r}") from None
 
 
 def websocket_url(base: str, default_path: str, parameters: Mapping[str, str]) -> str:

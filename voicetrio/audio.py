@@ -254,6 +254,8 @@ class TurnAudio:
         received: samples written so far, per channel, in `format`.
         converted: samples that came of them, per channel, at the sink's rate.
         taken: samples that the source has taken.
+        first_queued: when the first sample was in the sink, by :func:`trio.current_time`; None if none was.
+        last_queued: when the latest sample was.
     """
 
     def __init__(self, sink: AudioSink, number: int, fmt: AudioFormat) -> None:
@@ -263,6 +265,8 @@ class TurnAudio:
         self.received: int = 0
         self.converted: int = 0
         self.taken: int = 0
+        self.first_queued: float | None = None
+        self.last_queued: float | None = None
         self._sink = sink
         self._queue = bytearray()
         self._odd = b""  # bytes of a sample that has not come whole
@@ -408,6 +412,9 @@ class TurnAudio:
                 continue
             self._queue += pcm[:room]
             pcm = pcm[room:]
+            self.last_queued = trio.current_time()
+            if self.first_queued is None:
+                self.first_queued = self.last_queued
             sink._readers.unpark_all()
 
     def _take(self, samples: int) -> AudioFrame | None:

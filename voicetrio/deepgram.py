@@ -16,7 +16,7 @@ import msgspec
 from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._link.window import Window
-from ._options import one_of, pairs, positive, secret, voice_name, websocket_url, whole
+from ._options import one_of, pairs, positive, positive_or_none, secret, text, voice_name, websocket_url, whole
 from .audio import AudioFormat
 from .errors import BadRequest, ConfigurationError, InputError, LinkClosed, ProtocolError, ProviderError, RateLimited
 from .g711 import decode_g711
@@ -47,7 +47,7 @@ _SAMPLE_RATES = {
 _REGIONS = ("eu", "au", "in")
 # Documentation: a session is ended with NET-0003 after this many minutes, so no turn can last longer.
 _SESSION_MINUTES = 60
-# Flushes kept for the ends of turns: without one a turn would wait for the window, without a marker's it is merged.
+# Flushes kept for the ends of turns: a marker's flush can be merged into a later one, a turn's last cannot.
 _RESERVED_FLUSHES = 2
 
 _FLUSH = '{"type":"Flush"}'
@@ -92,15 +92,15 @@ class DeepgramTTS(TTSProvider):
     access_token: str | None = attrs.field(default=None, repr=False, validator=secret)
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
     encoding: str = attrs.field(default="linear16", validator=one_of(_SAMPLE_RATES))
-    sample_rate: int = attrs.field(default=24_000)
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL)
+    sample_rate: int = attrs.field(default=24_000, validator=whole(1))
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text)
     region: str | None = attrs.field(default=None, validator=one_of([None, *_REGIONS]))
     max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
-    speed: float | None = attrs.field(default=None)
+    speed: float | None = attrs.field(default=None, validator=positive_or_none)
     mip_opt_out: bool = False
     extra: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=pairs)
     max_text: int = attrs.field(default=2000, validator=whole(1))
-    flush_limit: int = attrs.field(default=20, validator=whole(1))
+    flush_limit: int = attrs.field(default=20, validator=whole(_RESERVED_FLUSHES + 1))
     flush_window: float = attrs.field(default=60.0, validator=positive)
     characters_per_minute: int = attrs.field(default=2400, validator=whole(1))
 
@@ -117,7 +117,7 @@ class DeepgramTTS(TTSProvider):
         if self.region is not None and self.base_url != DEFAULT_BASE_URL:
             raise ConfigurationError("give a region or a base_url, not both")
         self._check_speed()
-        self._url()
+        self._endpoint()
 
     def _check_speed(self) -> None:
         if self.speed is None:
@@ -278,10 +278,11 @@ class _DeepgramDialect:
 
     def resume(self) -> Iterator[Step]:
         if self._refused:
-            self._refused = False
             # A server that counts otherwise than we do gives back one flush after this long.
             yield Pause(max(self._options.flush_window / self._options.flush_limit, self._flushes.wait(1)))
-            yield self._flush()
+            self._refused = False
+            if self._unflushed:
+                yield self._flush()
 
     def cancel(self, turn: int) -> Iterable[Message]:
         if turn != self._turn:
@@ -352,7 +353,7 @@ class _DeepgramDialect:
             return ()
         self._pending -= 1
         self._unflushed = True
-        if not self._complete:
+        if not self._complete or self._refused:
             return ()
         self._refused = True
         assert self._turn is not None

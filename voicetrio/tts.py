@@ -19,6 +19,7 @@ from typing import Any, ClassVar, Protocol, Self
 import attrs
 import trio
 
+from ._link._target import Target
 from ._link.connection import ConnectionOptions, Dial
 from ._link.link import Link, LinkDialect, Message
 from ._link.nursery import open_plain_nursery
@@ -148,10 +149,17 @@ class TTSDialect(LinkDialect, Protocol):
 
 @attrs.frozen
 class Endpoint:
-    """Where a link leads; turns with equal endpoints share links."""
+    """Where a link leads; turns with equal endpoints share links.
+
+    Raises:
+        ConfigurationError: if nothing could ever lead there.
+    """
 
     url: str
     headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        Target.parse(self.url, self.headers, "")
 
 
 @attrs.frozen(kw_only=True)
@@ -257,8 +265,9 @@ class TTSStatistics:
 class _Attempt:
     """A turn on a link."""
 
-    def __init__(self, turn: Turn, pool: LinkPool[TTSDialect], link: Link[TTSDialect]) -> None:
+    def __init__(self, turn: Turn, options: TTSProvider, pool: LinkPool[TTSDialect], link: Link[TTSDialect]) -> None:
         self.turn = turn
+        self.options = options
         self.pool = pool
         self.link = link
         self.scope = trio.CancelScope()
@@ -474,7 +483,7 @@ class TTSSession:
         link = await pool.acquire()
         turn.timeline.connected = trio.current_time()
         turn.request_id = link.dialect.request_id
-        attempt = self._attempts[turn.number] = _Attempt(turn, pool, link)
+        attempt = self._attempts[turn.number] = _Attempt(turn, options, pool, link)
         link.dialect.begin(turn.number, options)
         try:
             with attempt.scope:
@@ -533,7 +542,7 @@ class TTSSession:
         self._expect(attempt)
 
     def _expect(self, attempt: _Attempt) -> None:
-        attempt.watch(self.provider.response_timeout if attempt.link.dialect.awaiting else math.inf)
+        attempt.watch(attempt.options.response_timeout if attempt.link.dialect.awaiting else math.inf)
 
     # -- what the links bring ----------------------------------------------------------------------------------------
 
@@ -567,20 +576,14 @@ class TTSSession:
         self._expect(attempt)
 
     async def _on_audio(self, attempt: _Attempt, pcm: bytes) -> None:
-        turn = attempt.turn
-        timeline = turn.timeline
+        timeline = attempt.turn.timeline
         if timeline.first_audio is None:
             timeline.first_audio = trio.current_time()
         attempt.watch(math.inf)  # a full sink is not the provider's silence
         try:
-            await turn.audio.write(pcm)
+            await attempt.turn.audio.write(pcm)
         except SinkClosed as error:
             attempt.fail(error)
-            return
-        if turn.audio.converted and not turn.audio.fenced:
-            timeline.last_sample = trio.current_time()
-            if timeline.first_sample is None:
-                timeline.first_sample = timeline.last_sample
 
     def _on_failed(self, link: Link[TTSDialect], event: Failed) -> None:
         for attempt in list(self._attempts.values()):
@@ -647,11 +650,10 @@ class TTSSession:
         if link.dialect.gated:
             gate = trio.Event()
             self._gates.setdefault(link, deque()).append(gate)
-            self._nursery.start_soon(self._watch_gate, link, gate)
+            self._nursery.start_soon(self._watch_gate, link, gate, attempt.options.cancel_timeout)
 
-    async def _watch_gate(self, link: Link[TTSDialect], gate: trio.Event) -> None:
+    async def _watch_gate(self, link: Link[TTSDialect], gate: trio.Event, seconds: float) -> None:
         """Give up a link on which a cancellation is not acknowledged in time: the next turn goes to another one."""
-        seconds = self.provider.cancel_timeout
         with trio.move_on_after(seconds):
             await gate.wait()
             return

@@ -304,6 +304,8 @@ class Turn:
         if self._over:
             return
         self._over = True
+        self.timeline.first_sample = self.audio.first_queued
+        self.timeline.last_sample = self.audio.last_queued
         self.timeline.ended = trio.current_time()
         self.audio.finish()
         if self._caller is not None:

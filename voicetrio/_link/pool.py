@@ -11,7 +11,7 @@ from typing import Generic
 
 import trio
 
-from ..errors import ProviderError, RateLimited
+from ..errors import ProviderError, RateLimited, SessionClosed, VoiceTrioError
 from .link import D, Link
 from .policy import Breaker, LinkPolicy, is_transient
 
@@ -21,7 +21,8 @@ class _Effort:
 
     def __init__(self) -> None:
         self.done = trio.Event()
-        self.error: ProviderError | None = None
+        # What whoever waits gets to hear if the effort is cancelled with its session.
+        self.error: VoiceTrioError | None = SessionClosed("the session was closed")
 
 
 class LinkPool(Generic[D]):
@@ -58,6 +59,7 @@ class LinkPool(Generic[D]):
 
         Raises:
             ProviderError: if none could be had.
+            SessionClosed: if the session was closed meanwhile.
 
         Cancelling it leaves the connecting under way, for the next turn.
         """
@@ -129,6 +131,7 @@ class LinkPool(Generic[D]):
     async def _try_to_connect(self, effort: _Effort) -> None:
         try:
             await self._connect_with_patience()
+            effort.error = None
         except ProviderError as error:
             effort.error = error
         finally:
