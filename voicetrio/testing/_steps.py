@@ -74,7 +74,7 @@ class StepWatch(trio.abc.Instrument):
     tasks_left: set[trio.lowlevel.Task] = attrs.field(factory=set, init=False)
     _members: set[trio.lowlevel.Task] = attrs.field(factory=set, init=False)
     _opened: set[resources.Fd] = attrs.field(factory=set, init=False)
-    _open_before: set[resources.Fd] = attrs.field(factory=set, init=False)
+    _open_now: set[resources.Fd] | None = attrs.field(default=None, init=False)
     _stepping: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
 
     def begin(self) -> None:
@@ -105,18 +105,22 @@ class StepWatch(trio.abc.Instrument):
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
         """Count a moment, then watch what the step opens."""
         if task not in self._members:
+            self._open_now = None  # what it opens is not the scenario's
             return
         self.on_moment(task, "about to go on")
         self._stepping = task
-        self._open_before = resources.open_fds()
+        if self._open_now is None:
+            self._open_now = resources.open_fds()
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """Note what the step opened, then count a moment."""
         if task is not self._stepping:
             return
         self._stepping = None
-        now = resources.open_fds()
-        self._opened = (self._opened & now) | (now - self._open_before)
+        before, now = self._open_now, resources.open_fds()
+        assert before is not None  # from before this step, or after the last one if no other task came between
+        self._opened = (self._opened & now) | (now - before)
+        self._open_now = now
         if task in self._members:
             self.on_moment(task, "waiting")
 

@@ -63,6 +63,9 @@ Expected: TypeAlias = "Span | Segment | tuple[int, int, int]"
 class TaggedReport:
     """What :func:`check_tagged` has found.  All numbers count samples.
 
+    Where two pieces meet that do not belong together, one sample may have the same bits as either would have there, so
+    a number may be one off for each such place; whether there is any problem at all is exact.
+
     Attributes:
         samples: how many there were.
         stale: of another turn, of a segment that was not expected, or after a later turn had begun.
