@@ -84,12 +84,14 @@ def websocket_url(base: str, default_path: str, parameters: Mapping[str, str]) -
     """
     try:
         parts = urlsplit(base)
-        scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-        usable = scheme in ("ws", "wss") and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable:
+        port = parts.port
+    except ValueError as error:
+        raise ConfigurationError(f"base_url is not a URL: {error}") from None
+    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
+    if scheme not in ("ws", "wss") or not parts.hostname or port == 0:
         raise ConfigurationError("base_url must be a ws or wss URL with a host")
+    if parts.fragment or not base.isprintable() or " " in base:  # urlsplit drops line breaks without a word
+        raise ConfigurationError("base_url must have neither a fragment, nor spaces or line breaks")
     path = parts.path if parts.path.strip("/") else default_path
     query = [*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()]
     return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))

@@ -7,7 +7,7 @@ on the live socket where these are silent; each is named where it is used.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Self
 
 import attrs
@@ -19,7 +19,7 @@ from ._link.window import Window
 from ._options import one_of, pairs, positive, positive_or_none, secret, text, voice_name, websocket_url, whole
 from .audio import AudioFormat
 from .errors import BadRequest, ConfigurationError, InputError, LinkClosed, ProtocolError, ProviderError, RateLimited
-from .g711 import decode_g711
+from .g711 import decoder
 from .text import split_text
 from .tts import (
     Audio,
@@ -49,6 +49,14 @@ _REGIONS = ("eu", "au", "in")
 _SESSION_MINUTES = 60
 # Flushes kept for the ends of turns: a marker's flush can be merged into a later one, a turn's last cannot.
 _RESERVED_FLUSHES = 2
+
+# Documentation, close codes: what their reasons start with when it is what we sent that the server minds.
+_BLAME: dict[str, type[ProviderError]] = {
+    "DATA-0001": RateLimited,
+    "DATA-0000": BadRequest,
+    "MESSAGE-": BadRequest,
+    "BIG-": BadRequest,
+}
 
 _FLUSH = '{"type":"Flush"}'
 _CLEAR = '{"type":"Clear"}'
@@ -203,6 +211,7 @@ class _DeepgramDialect:
 
     def __init__(self, options: DeepgramTTS, clock: Callable[[], float]) -> None:
         self._options = options
+        self._decode = decoder(options.encoding)
         self._flushes = Window(options.flush_limit, options.flush_window, clock)
         self._characters = Window(options.characters_per_minute, 60.0, clock)
         self._gates = 0
@@ -240,14 +249,8 @@ class _DeepgramDialect:
 
     def explain(self, error: LinkClosed) -> ProviderError:
         reason = error.reason or ""
-        kind: type[ProviderError] | None = None
-        if reason.startswith("DATA-0001"):
-            kind = RateLimited
-        elif reason.startswith(("BIG-", "DATA-", "MESSAGE-")):
-            kind = BadRequest
-        if kind is None:
-            return error
-        return kind(error.message, provider=self.provider, code=error.code, reason=reason, request_id=self.request_id)
+        kind = next((kind for start, kind in _BLAME.items() if reason.startswith(start)), None)
+        return error if kind is None else self._error(kind, error.message, error.code, reason)
 
     def begin(self, turn: int, options: DeepgramTTS) -> None:  # noqa: ARG002 - all options are the connection's
         self._forget()
@@ -284,7 +287,7 @@ class _DeepgramDialect:
             if self._unflushed:
                 yield self._flush()
 
-    def cancel(self, turn: int) -> Iterable[Message]:
+    def cancel(self, turn: int) -> Sequence[Message]:
         if turn != self._turn:
             return ()
         said = self._said
@@ -302,9 +305,7 @@ class _DeepgramDialect:
         try:
             notice = msgspec.json.decode(message, type=_Notice)
         except msgspec.MsgspecError as error:
-            raise ProtocolError(
-                f"a message that is not understood: {error}", provider=self.provider, request_id=self.request_id
-            ) from None
+            raise self._error(ProtocolError, f"a message that is not understood: {error}") from None
         match notice.type:
             case "Metadata":
                 self.request_id = notice.request_id or self.request_id
@@ -315,7 +316,8 @@ class _DeepgramDialect:
             case "Warning":
                 return self._on_warning(notice)
             case "Error":
-                return (Failed(None, self._error(notice)),)
+                message = notice.words or notice.name or "an error without a word"
+                return (Failed(None, self._error(ProviderError, message, notice.name or None, notice.words or None)),)
         return ()
 
     def _flush(self) -> Message:
@@ -323,14 +325,6 @@ class _DeepgramDialect:
         self._pending += 1
         self._unflushed = False
         return _FLUSH
-
-    def _decode(self, data: bytes) -> bytes:
-        match self._options.encoding:
-            case "mulaw":
-                return decode_g711(data, "mulaw")
-            case "alaw":
-                return decode_g711(data, "alaw")
-        return data
 
     def _on_flushed(self, notice: _Notice) -> Iterable[Event]:
         again = notice.sequence_id is not None and notice.sequence_id == self._last_flushed
@@ -365,11 +359,7 @@ class _DeepgramDialect:
         assert self._turn is not None
         return (Ended(self._turn),)
 
-    def _error(self, notice: _Notice) -> ProviderError:
-        return ProviderError(
-            notice.words or notice.name or "an error without a word",
-            provider=self.provider,
-            request_id=notice.request_id or self.request_id,
-            code=notice.name or None,
-            reason=notice.words or None,
-        )
+    def _error(
+        self, kind: type[ProviderError], message: str, code: int | str | None = None, reason: str | None = None
+    ) -> ProviderError:
+        return kind(message, provider=self.provider, request_id=self.request_id, code=code, reason=reason)

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+
+def decoder(encoding: str) -> Callable[[bytes], bytes]:
+    """What makes s16le of a provider's ``"mulaw"``, ``"alaw"`` or, as it is, ``"linear16"``."""
+    if encoding == "mulaw":
+        return partial(decode_g711, law="mulaw")
+    if encoding == "alaw":
+        return partial(decode_g711, law="alaw")
+    return bytes
 
 
 def decode_g711(data: bytes, law: Literal["mulaw", "alaw"]) -> bytes:

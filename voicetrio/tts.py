@@ -11,7 +11,7 @@ import abc
 import math
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, ClassVar, Protocol, Self
@@ -133,8 +133,11 @@ class TTSDialect(LinkDialect, Protocol):
     def resume(self) -> Iterator[Step]:
         """Send what :class:`MoreToSend` announced."""
 
-    def cancel(self, turn: int) -> Iterable[Message] | None:
-        """Stop a turn and forget it: what to send; None if the protocol cannot, and the link must be given up."""
+    def cancel(self, turn: int) -> Sequence[Message] | None:
+        """Stop a turn and forget it: what to send; None if the protocol cannot, and the link must be given up.
+
+        Where the protocol acknowledges cancellations, one that sends anything is answered by one :class:`GateOpened`.
+        """
 
     def receive(self, message: Message) -> Iterable[Event]:
         """Take a message.
@@ -577,7 +580,7 @@ class TTSSession:
 
     async def _on_audio(self, attempt: _Attempt, pcm: bytes) -> None:
         timeline = attempt.turn.timeline
-        if timeline.first_audio is None:
+        if timeline.first_audio is None and pcm:
             timeline.first_audio = trio.current_time()
         attempt.watch(math.inf)  # a full sink is not the provider's silence
         try:
@@ -647,7 +650,7 @@ class TTSSession:
             return
         for message in messages:
             link.send_nowait(message)
-        if link.dialect.gated:
+        if messages and link.dialect.gated:
             gate = trio.Event()
             self._gates.setdefault(link, deque()).append(gate)
             self._nursery.start_soon(self._watch_gate, link, gate, attempt.options.cancel_timeout)

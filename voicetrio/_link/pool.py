@@ -11,7 +11,7 @@ from typing import Generic
 
 import trio
 
-from ..errors import ProviderError, RateLimited, SessionClosed, VoiceTrioError
+from ..errors import ProviderError, SessionClosed, VoiceTrioError
 from .link import D, Link
 from .policy import Breaker, LinkPolicy, is_transient
 
@@ -53,6 +53,7 @@ class LinkPool(Generic[D]):
         self._links: list[Link[D]] = []
         self._effort: _Effort | None = None
         self._busy: Link[D] | None = None
+        self._closed = False
 
     async def acquire(self) -> Link[D]:
         """A link that is ready, for one turn; :meth:`release` it.
@@ -100,11 +101,12 @@ class LinkPool(Generic[D]):
             self._connect()
 
     def idle(self) -> bool:
-        """Whether no turn is on any of its links."""
-        return self._busy is None
+        """Whether no turn is on any of its links or waits for one."""
+        return self._busy is None and self._effort is None
 
     def farewell(self, nursery: trio.Nursery) -> None:
-        """Close all links politely, within the policy's time, in this nursery."""
+        """Close all links politely, within the policy's time, in this nursery; none is replaced."""
+        self._closed = True
         for link in self._links:
             nursery.start_soon(link.farewell)
 
@@ -114,6 +116,8 @@ class LinkPool(Generic[D]):
 
     def _refresh(self) -> None:
         """Between turns: replace a worn link, once its successor is there."""
+        if self._closed:
+            return
         worn = [link for link in self._links if link.usable and link.worn and link is not self._busy]
         if worn and len(worn) == len(self._links):
             self._connect()
@@ -162,7 +166,7 @@ class LinkPool(Generic[D]):
             raise error
         self._breaker.failed(error)
         pause = self._policy.pause(failures)
-        if isinstance(error, RateLimited) and error.retry_after is not None:
+        if error.retry_after is not None:
             pause = max(pause, error.retry_after)
         if failures >= self._policy.attempts or pause > self._policy.backoff_max:
             raise error

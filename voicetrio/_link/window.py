@@ -40,4 +40,4 @@ class Window:
         else:
             if missing > 0:
                 raise ValueError(f"{amount} is more than the limit of {self._limit}")
-        return 0.0 if amount <= self.left else max(0.0, freed + self._seconds - self._clock())
+        return 0.0 if amount <= self.left else min(self._seconds, max(0.0, freed + self._seconds - self._clock()))
