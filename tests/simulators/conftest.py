@@ -2,21 +2,10 @@
 
 from contextlib import asynccontextmanager
 
-import attrs
 import pytest
-from raw_client import RawClient
+from raw_client import RawClient, options_from
 
-from voicetrio.simulators import DeepgramOptions, DeepgramSimulator, Faults
-
-FAST = {"first_audio": 0, "speed": float("inf"), "flush_limit": 0, "characters_limit": 0}
-FAULTS = {field.name for field in attrs.fields(Faults)}
-
-
-def options_from(fields):
-    """Options of a Deepgram without delays and limits; faults are named among the others."""
-    faults = Faults(**{key: value for key, value in fields.items() if key in FAULTS})
-    others = {key: value for key, value in fields.items() if key not in FAULTS}
-    return DeepgramOptions(faults=faults, **(FAST | others))
+from voicetrio.simulators import DeepgramSimulator
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A websocket client that sees everything: for tests of what a server puts on the wire."""
+"""A websocket client that sees everything, for tests of what a server puts on the wire, and options in short."""
 
 import json
 from contextlib import suppress
@@ -19,7 +19,7 @@ from wsproto.events import (
     TextMessage,
 )
 
-from voicetrio.simulators import read_tags
+from voicetrio.simulators import DeepgramOptions, Faults, read_tags
 
 
 @attrs.frozen
@@ -187,3 +187,14 @@ def audio(messages):
 def runs(pcm):
     """What the audio says about itself, as plain tuples."""
     return [tuple(run) for run in read_tags(pcm)]
+
+
+FAST = {"first_audio": 0, "speed": float("inf"), "flush_limit": 0, "characters_limit": 0}
+FAULTS = {field.name for field in attrs.fields(Faults)}
+
+
+def options_from(fields):
+    """Options of a Deepgram without delays and limits; faults are named among the others."""
+    faults = Faults(**{key: value for key, value in fields.items() if key in FAULTS})
+    others = {key: value for key, value in fields.items() if key not in FAULTS}
+    return DeepgramOptions(faults=faults, **(FAST | others))

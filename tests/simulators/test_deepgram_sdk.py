@@ -5,10 +5,10 @@ from functools import partial
 
 import pytest
 import trio
-from conftest import options_from
 from deepgram import DeepgramClient, DeepgramClientEnvironment
 from deepgram.core.events import EventType
 from deepgram.speak.v1.types import SpeakV1Clear, SpeakV1Text
+from raw_client import options_from
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from voicetrio.simulators import DeepgramSimulator, tagged_pcm

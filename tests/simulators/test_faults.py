@@ -166,10 +166,12 @@ async def test_half_open(autojump_clock, simulate, connect):
         await client.say(TEXT)
         for _ in range(4):
             await client.receive()
+        await client.send({"type": "Speak", "text": "unread"})
         await client.ping(b"dead?")
         await client.stream.send_all(client.close_frame())
         await silence(client)
         assert client.pongs == []
+        assert "unread" not in json.dumps(server.log)
         assert server.open_connections == 1
 
 

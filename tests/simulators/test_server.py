@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from conftest import options_from
-from raw_client import EOF, Closed, RawClient, Refused
+from raw_client import EOF, Closed, RawClient, Refused, options_from
 
 from voicetrio import simulators
 from voicetrio.simulators import (
@@ -163,6 +162,9 @@ class Buggy(Simulator[Options]):
     path = "/buggy"
 
     async def handle(self, connection):
+        await (await connection.accept()).run(self.err)
+
+    async def err(self):
         raise ZeroDivisionError
 
 

@@ -93,7 +93,8 @@ def parse_query(query: Iterable[tuple[str, str]]) -> SpeechSettings:
     """
     values = dict(query)
     encoding_text = values.get("encoding", "linear16")
-    encoding = next((each for each in _RATES if each == encoding_text), None)
+    encodings: dict[str, Encoding] = {each: each for each in _RATES}
+    encoding = encodings.get(encoding_text)
     if encoding is None:
         raise _invalid("encoding", encoding_text, tuple(_RATES))
     rates = _RATES[encoding]

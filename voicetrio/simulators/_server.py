@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 from abc import ABC, abstractmethod
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -24,13 +24,15 @@ import trio.testing
 
 from ._faults import NO_FAULTS, Faults, FaultState
 from ._http import BadRequest, Request, read_request, response, switching_protocols
+from ._nursery import lone_error
 from ._options import Options
-from ._websocket import WebSocketPeer
+from ._websocket import Log, WebSocketPeer
 from ._wire import Disconnected, Wire
+from .tagged import SEGMENTS
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
     from typing import TextIO
 
 __all__ = ["Connection", "Segment", "Server", "Simulator"]
@@ -38,7 +40,7 @@ __all__ = ["Connection", "Segment", "Server", "Simulator"]
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 REQUEST_TIMEOUT = 30.0
-"""Seconds that a client has to send its request, as nginx gives half of."""
+"""Seconds that a client has to send its request."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds for TLS to say goodbye."""
@@ -145,7 +147,7 @@ class Server(Generic[OptionsT]):
 
     def begin_segment(self, connection: int, text: str, samples: int) -> Segment:
         """The next segment, noted in `segments` and in the log."""
-        segment = Segment(self._segments_begun % 1024, connection, text, samples)
+        segment = Segment(self._segments_begun % SEGMENTS, connection, text, samples)
         self._segments_begun += 1
         self.segments.append(segment)
         _forget(self.segments, self._history)
@@ -184,6 +186,7 @@ class Connection(Generic[OptionsT]):
     Attributes:
         number: its number, from 0.
         server: the server it belongs to.
+        log: notes an event of this connection: ``connection.log("accepted", …)``.
         request: the client's request.
     """
 
@@ -198,7 +201,7 @@ class Connection(Generic[OptionsT]):
     ) -> None:
         self.server = server
         self.number = number
-        self.log = partial(server.note, number)
+        self.log: Log = partial(server.note, number)
         self._simulator = simulator
         self._stream = stream
         self._state = FaultState(lambda: server._faults(number))
@@ -354,7 +357,7 @@ class Simulator(ABC, Generic[OptionsT]):
         *,
         ssl_context: ssl.SSLContext | None = None,
         log_file: TextIO | None = None,
-        history: int = 100_000,
+        history: int = 10_000,
     ) -> AsyncGenerator[Server[OptionsT], None]:
         """Serve on a real socket.  Leaving the block ends every connection and every task.
 
@@ -378,7 +381,7 @@ class Simulator(ABC, Generic[OptionsT]):
         authority = f"[{host}]" if ":" in host else host
         bound: int = sockets[0].socket.getsockname()[1]
         url = f"{'ws' if ssl_context is None else 'wss'}://{authority}:{bound}{self.path}"
-        with _single_error():
+        with lone_error():
             async with trio.open_nursery() as nursery:
                 server = Server(self, nursery, url, (host, bound), log_file=log_file, history=history)
                 nursery.start_soon(_listen, server._serve_stream, listeners, nursery)
@@ -389,14 +392,14 @@ class Simulator(ABC, Generic[OptionsT]):
 
     @asynccontextmanager
     async def serve_in_memory(
-        self, *, log_file: TextIO | None = None, history: int = 100_000
+        self, *, log_file: TextIO | None = None, history: int = 10_000
     ) -> AsyncGenerator[Server[OptionsT], None]:
         """Serve over streams in memory, which :meth:`Server.dial` gives: no sockets, and exact under a mock clock.
 
         Such streams hold any amount of data, so a client that does not read causes no back-pressure here.  Otherwise
         as :meth:`serve`.
         """
-        with _single_error():
+        with lone_error():
             async with trio.open_nursery() as nursery:
                 url = f"ws://{IN_MEMORY_HOST}{self.path}"
                 server = Server(self, nursery, url, None, log_file=log_file, history=history)
@@ -412,23 +415,6 @@ async def _listen(
     nursery: trio.Nursery,
 ) -> None:
     await trio.serve_listeners(handler, listeners, handler_nursery=nursery)
-
-
-@contextmanager
-def _single_error() -> Generator[None, None, None]:
-    """Raise the only error of a nursery as it is: the caller knows of no nursery."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) != 1:
-            raise
-        only = group.exceptions[0]
-        context = only.__context__
-        try:
-            raise only
-        finally:
-            only.__context__ = context  # not the group: it would show the same error twice
-            del only, context
 
 
 def _forget(records: list[Any], history: int) -> None:

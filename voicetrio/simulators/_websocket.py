@@ -18,6 +18,7 @@ import trio
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
+from ._nursery import lone_error
 from ._wire import Disconnected, Wire
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class WebSocketPeer:
         await self._commit_faults(faults)
 
     async def receive(self) -> str | bytes:
-        """The next message.  Cancelling it loses nothing.
+        """The next message.  Cancelling it loses no message.
 
         Raises:
             Disconnected: the connection is gone, or the client closed it and was answered.
@@ -137,7 +138,7 @@ class WebSocketPeer:
 
         Raises:
             Disconnected: there was nobody left to close it with.
-            BaseExceptionGroup: a loop failed with anything but :class:`Disconnected` or :class:`Closing`.
+            BaseExceptionGroup: several loops made a mistake; a single one is raised as it is.
         """
         endings: list[Closing | Disconnected] = []
 
@@ -148,9 +149,10 @@ class WebSocketPeer:
                 endings.append(ending)
             nursery.cancel_scope.cancel(reason="the connection ended")
 
-        async with trio.open_nursery() as nursery:
-            for loop in loops:
-                nursery.start_soon(watch, loop)
+        with lone_error():
+            async with trio.open_nursery() as nursery:
+                for loop in loops:
+                    nursery.start_soon(watch, loop)
         ending = endings[0] if endings else Closing(1000)
         if isinstance(ending, Disconnected):
             raise ending
@@ -234,8 +236,10 @@ class WebSocketPeer:
             self._wire.half_open = True
             await trio.sleep_forever()
         if _reached(faults.drop_after_messages, state):
+            self._log("fault", name="drop_after_messages")
             raise Disconnected("drop_after_messages")
         if _reached(faults.close_after, state):
+            self._log("fault", name="close_after")
             raise Closing(faults.close_code, faults.close_reason)
 
 
