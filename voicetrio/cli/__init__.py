@@ -16,9 +16,10 @@ def main() -> NoReturn:
     try:
         from ._application import run
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _EXTRA:
             raise
-        sys.stderr.write(f"voicetrio: {error.name} is missing: pip install 'voicetrio[cli]'\n")
+        sys.stderr.write(f"voicetrio: {missing} is missing: pip install 'voicetrio[cli]'\n")
         sys.exit(2)
     except KeyboardInterrupt:  # while the imports took their time
         sys.exit(130)

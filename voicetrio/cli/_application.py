@@ -52,8 +52,11 @@ def run(arguments: list[str] | None = None) -> int:
         return INTERRUPTED
     except _CALLERS_MOVE as error:
         return _complain(str(error), USAGE)
-    except (VoiceTrioError, VoiceError, OSError) as error:
+    except (VoiceTrioError, VoiceError) as error:
         return _complain(str(error), FAILED)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _complain(where + (error.strerror or str(error)), FAILED)
     return status if isinstance(status, int) else 0
 
 

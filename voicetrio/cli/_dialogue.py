@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -74,13 +75,14 @@ SCRIPT: tuple[User | Agent, ...] = (
     ),
     User("And tomorrow?"),
     Agent(
-        "Tomorrow begins with fog, and later in the day the meteorologists expect thunder, with heavy rain in the evening.",
+        "Tomorrow begins with fog, and later in the day the meteorologists expect thunder, "
+        "with rain in the evening, and storms along the coast all night.",
         "interrupted",
         barge=Barge("Stop, stop!", "meteorologists", lead_seconds=0.3),
     ),
     Agent("All right, I have stopped. Anything else?", "at once after it"),
     User("No. Thank you!"),
-    Agent("Goodbye.", "one text"),
+    Agent("Goodbye, and stay dry.", "one text"),
 )
 
 
@@ -148,6 +150,11 @@ class Turn:
         heard, wanted = np.frombuffer(self.heard, "<i2"), np.frombuffer(self.wanted, "<i2")
         shared = min(len(heard), len(wanted))
         return int(np.count_nonzero(heard[:shared] != wanted[:shared])) + len(heard) - shared
+
+    @property
+    def gaps(self) -> int:
+        """How often the audio was not there in time: a machine too busy for the pace of speech."""
+        return sum(before.end != after.start for before, after in itertools.pairwise(self.pieces))
 
     @property
     def start(self) -> int:
@@ -224,6 +231,7 @@ class _Dialogue:
         self._user_said: list[tuple[Piece, Speech]] = []
         self._recorder = Recorder(SAMPLE_RATE, speed)
         self._cut: Cut | None = None
+        self._barged_in = trio.Event()
 
     async def hold(self, server: Server[DeepgramOptions]) -> Recording:
         sink, source = open_audio_sink(SAMPLE_RATE)
@@ -256,9 +264,10 @@ class _Dialogue:
         if line.barge is not None:
             nursery.start_soon(self._barge_in, session, nursery, number, spoken_before, line.barge)
         synthesis = await session.synthesize(self._tokens(line.text) if line.tokens else line.text)
-        cut = self._cut if synthesis.outcome == "interrupted" else None
-        if cut is None:
+        if line.barge is None:
             await self._recorder.played(number, synthesis.samples)
+        else:
+            await self._barged_in.wait()
         pieces = [piece for piece in self._recorder.agent if piece.turn == number]
         speeches = self._voice.speeches[spoken_before:]
         assert "".join(text for text, _ in speeches) == line.text
@@ -269,7 +278,7 @@ class _Dialogue:
             pieces=pieces,
             wanted=b"".join(speech.pcm for _, speech in speeches),
             words=_joined_words([speech for _, speech in speeches]),
-            cut=cut,
+            cut=None if line.barge is None else self._cut,
         )
 
     async def _barge_in(
@@ -289,6 +298,7 @@ class _Dialogue:
         assert interruption is not None
         end = self._recorder.agent[-1].end
         self._cut = Cut(interruption, 1e6 * seconds, max(0, end - called_at), self._recorder.now())
+        self._barged_in.set()
 
     async def _tokens(self, text: str) -> AsyncIterator[Chunk]:
         """The text as a language model would give it, with a marker where a clause ends."""

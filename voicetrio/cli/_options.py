@@ -64,7 +64,8 @@ def _type_name(hint: Any) -> str:
 def _default(field: attrs.Attribute[Any]) -> str:
     if field.default is attrs.NOTHING:
         return ""
-    default = field.default.factory() if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]
+    factory = getattr(field.default, "factory", None)
+    default = field.default if factory is None else factory()
     if isinstance(default, bool):
         return "yes" if default else "no"
     return "none" if default is None else str(default)

@@ -54,7 +54,7 @@ def demo(out: str, as_json: bool, speed: float) -> int:
 
 
 def _tell(console: Console, seconds: float, who: str, text: str) -> None:
-    console.print(f"{seconds:6.2f} s  {who:5}  {text}")
+    console.print(f"{seconds:6.2f} s  {who:5}  {text}", soft_wrap=True)
 
 
 # ---- the report ----------------------------------------------------------------------------------------------------
@@ -74,16 +74,20 @@ def _print_report(console: Console, recording: Recording) -> None:
     console.print(table)
     for turn in recording.turns:
         if turn.cut is not None:
-            cut, word = turn.cut, _word_cut(turn)
-            console.print(
-                f"interrupted at {cut.at / SAMPLE_RATE:.3f} s in “{word.text}”, "
-                f"{100 * _share(turn, word):.0f} % of it spoken: silent after {cut.call_microseconds:.0f} µs "
-                f"and {cut.samples_until_silence} samples"
-            )
+            share = f"{100 * _share(turn, _word_cut(turn)):.0f} %"
+            console.print(f"interrupted at {_fence_text(turn)} ({share} of it spoken)", soft_wrap=True)
+            console.print(f"interrupt() returned after {turn.cut.call_microseconds:.0f} µs")
     console.print(
-        f"connections {recording.connections}, stale samples {recording.stale}, "
-        f"bytes that came too late and were not heard {recording.late_bytes}"
+        f"connections: {recording.connections}, stale samples: {recording.stale}, "
+        f"late bytes not heard: {recording.late_bytes}"
     )
+
+
+def _fence_text(turn: Turn) -> str:
+    assert turn.cut is not None
+    samples = turn.cut.samples_until_silence
+    after = f"{samples} sample{'' if samples == 1 else 's'} ({1e6 * samples / SAMPLE_RATE:.0f} µs) later"
+    return f"{turn.end / SAMPLE_RATE:.3f} s, in “{_word_cut(turn).text}”, silent {after}"
 
 
 def _report(recording: Recording, seconds: float, wav: Path, drawing: Path) -> dict[str, object]:
@@ -113,6 +117,7 @@ def _turn_report(number: int, turn: Turn) -> dict[str, object]:
         "samples_heard": len(turn.heard) // 2,
         "samples_dropped": _dropped(turn),
         "samples_stale": turn.stale,
+        "gaps": turn.gaps,
         "interruption": None if turn.cut is None else _cut_report(turn, turn.cut),
     }
 
@@ -152,7 +157,7 @@ def _chart(recording: Recording, seconds: float) -> svg.Chart:
     ]
     agent = [_utterance(number, turn) for number, turn in enumerate(recording.turns, 1)]
     fences = [
-        svg.Fence(turn.end / SAMPLE_RATE, f"interrupted at {turn.end / SAMPLE_RATE:.3f} s, in “{_word_cut(turn).text}”")
+        svg.Fence(turn.end / SAMPLE_RATE, f"interrupted at {_fence_text(turn)}")
         for turn in recording.turns
         if turn.cut is not None
     ]

@@ -6,7 +6,6 @@ import codecs
 import json
 import os
 import re
-import sys
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     Write = Callable[[AudioFrame], Awaitable[None]]
 
-_STDIN, _STDOUT = 0, 1
+_STDIN, _STDOUT, _STDERR = 0, 1, 2
 _PROGRESS_SECONDS = 0.1
 
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]|\n+""")
@@ -53,7 +52,12 @@ The key is read from the environment (such as DEEPGRAM_API_KEY) or from --api-ke
 )
 @click.argument("text", required=False)
 @click.option("-f", "--file", type=click.Path(allow_dash=True), help="Speak this UTF-8 file; - for standard input.")
-@click.option("-o", "--output", type=click.Path(allow_dash=True), help="The WAV file to write; - writes raw s16le to standard output.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(allow_dash=True),
+    help="The WAV file to write; - writes raw s16le to standard output.",
+)
 @click.option("--provider", type=click.Choice(sorted(PROVIDERS)), default="deepgram", show_default=True)
 @click.option("--model", help="The provider's model.")
 @click.option("--voice", help="The provider's voice.")
@@ -85,9 +89,10 @@ def say(
         print_options(PROVIDERS[provider])
         return 0
     _check_usage(text, file, output, as_json)
-    given = {"model": model, "base_url": base_url, "api_key": _read_key(api_key_file)}
-    options = make(PROVIDERS[provider], [*pairs, *(f"{key}={value}" for key, value in given.items() if value is not None)])
-    fmt = AudioFormat(rate or options.format.sample_rate, options.format.channels)
+    named = {"model": model, "base_url": base_url, "api_key": _read_key(api_key_file)}
+    given = [f"{key}={value}" for key, value in named.items() if value is not None]
+    options = make(PROVIDERS[provider], [*pairs, *given])
+    fmt = AudioFormat(options.format.sample_rate if rate is None else rate, options.format.channels)
     words = _words_to_speak(text, file)
     with _open_output(output, fmt) as write:
         speech = _Speech(options, voice, fmt)
@@ -108,12 +113,12 @@ def _check_usage(text: str | None, file: str | None, output: str | None, as_json
         raise click.UsageError("say where the audio goes: -o FILE, or --json to drop it and be told about it")
     if output == "-" and as_json:
         raise click.UsageError("-o - and --json both want standard output")
-    if output == "-" and sys.stdout.isatty():
+    if output == "-" and os.isatty(_STDOUT):
         raise click.UsageError("-o - writes audio, and standard output is a terminal: pipe it somewhere")
 
 
 def _read_key(path: str | None) -> str | None:
-    return None if path is None else Path(path).read_text(encoding="utf-8").strip()
+    return None if path is None else Path(path).read_text(encoding="utf-8", errors="replace").strip()
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ def _words_to_speak(text: str | None, file: str | None) -> Text:
             raise click.UsageError(f"{file}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise InputError(f"{file} is not UTF-8: {error.reason} at byte {error.start}") from None
-    if sys.stdin.isatty():
+    if os.isatty(_STDIN):
         click.echo("speaking what you type; Ctrl-D ends it", err=True)
     return read_text(_STDIN)
 
@@ -175,10 +180,10 @@ def _open_output(where: str | None, fmt: AudioFormat) -> Generator[Write, None, 
         yield _write_to_stdout
     else:
         try:
-            wav = WavWriter(where, fmt)
+            file = Path(where).open("wb")  # noqa: SIM115 - the next block closes it
         except OSError as error:
             raise click.UsageError(f"{where}: {error.strerror}") from error
-        with wav:
+        with file, WavWriter(file, fmt) as wav:
             yield partial(_write_to_wav, wav)
 
 
@@ -245,7 +250,7 @@ class _Speech:
             ):
                 nursery.start_soon(self._interrupt_on_signal, signals, session)
                 nursery.start_soon(self._synthesize, session, sink, text)
-                if sys.stderr.isatty():
+                if os.isatty(_STDERR):
                     nursery.start_soon(self._show_progress)
                 with self._draining:
                     await self._drain(source, write)

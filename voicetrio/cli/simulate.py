@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @click.argument("name", type=click.Choice(sorted(SIMULATORS)))
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default=True, help="The port; 0 for a free one.")
-@click.option("--log", type=click.File("w", encoding="utf-8", lazy=False), help="Write what happens there, a line of JSON each.")
+@click.option(
+    "--log", type=click.File("w", encoding="utf-8", lazy=False), help="Write what happens there, as lines of JSON."
+)
 @click.option("-O", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="How it behaves, and its faults.")
 @click.option("--list-options", is_flag=True, help="List those and end.")
 @click.option("--tls", is_flag=True, help="Serve wss, with a certificate made for this run.")
@@ -90,9 +92,11 @@ class _Simulation:
         async with AsyncExitStack() as stack:
             voice = await stack.enter_async_context(EspeakVoice()) if getattr(self.options, "voice", False) else None
             simulator = self.entry.make(self.options, voice=voice)
-            server = await stack.enter_async_context(
-                simulator.serve(self.host, self.port, ssl_context=context, log_file=self.log)
-            )
+            serving = simulator.serve(self.host, self.port, ssl_context=context, log_file=self.log)
+            try:
+                server = await stack.enter_async_context(serving)
+            except OSError as error:
+                raise OSError(error.errno, f"{self.host}:{self.port}: {error.strerror or error}") from error
             click.echo(server.url)
             if ca_file is not None:
                 click.echo(f"CA certificate: {ca_file}")

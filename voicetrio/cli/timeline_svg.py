@@ -5,31 +5,38 @@ It is written by hand for one purpose.  Lengths are in the SVG's user units, tim
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from xml.sax.saxutils import escape
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 _WIDTH = 1600
 _LEFT, _RIGHT = 92, 40
 _LANE_HEIGHT = 76
 _ROW = 17  # a row of words
 _WORD_ROWS = 3
-_CHARACTER = 7.0  # mean advance of a 12.5 px sans-serif letter, on the wide side
+_CHARACTER = 7.3  # mean advance of a 12.5 px sans-serif letter, on the wide side
+_LOST_HEIGHT = 28
 _ZOOM_HEIGHT = 130
+_ZOOM_BEFORE, _ZOOM_AFTER = 0.06, 0.22
 
 _STYLE = """
 svg { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; font-size: 12.5px; }
 text { fill: #1f2328; }
 .paper { fill: #ffffff; }
 .title { font-size: 22px; font-weight: 600; }
-.muted, .tick text { fill: #59636e; }
+.muted { fill: #59636e; }
 .lane { font-size: 15px; font-weight: 600; }
 .band { fill: #f3f5f8; }
-.tick line { stroke: #d1d9e0; stroke-width: 1; }
+.tick { stroke: #d1d9e0; stroke-width: 1; }
 .agent { fill: #0b62c4; } .agent-back { fill: #dcebfb; }
 .user { fill: #a8560a; } .user-back { fill: #fbead5; }
+.axis { stroke: #59636e; stroke-width: 1; }
+.agent-curve, .lost-curve { fill: none; stroke-linejoin: round; }
+.agent-curve { stroke: #0b62c4; stroke-width: 1.8; } .lost-curve { stroke: #8b949e; stroke-width: 1; }
 .lost { fill: #8b949e; } .lost-back { fill: none; stroke: #8b949e; stroke-width: 1; stroke-dasharray: 4 3; }
 .lost-word { fill: #6e7781; text-decoration: line-through; }
 .stem { stroke: #8b949e; stroke-width: 0.8; }
@@ -38,11 +45,13 @@ text { fill: #1f2328; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3; }
   .paper { fill: #0d1117; }
-  .muted, .tick text { fill: #9aa4af; }
+  .muted { fill: #9aa4af; }
   .band { fill: #161b22; }
-  .tick line { stroke: #2b333d; }
+  .tick { stroke: #2b333d; }
   .agent { fill: #6cb0ff; } .agent-back { fill: #12294a; }
   .user { fill: #f0a652; } .user-back { fill: #3b2712; }
+  .axis { stroke: #9aa4af; }
+  .agent-curve { stroke: #6cb0ff; } .lost-curve { stroke: #7d8590; }
   .lost { fill: #7d8590; } .lost-back { stroke: #7d8590; }
   .lost-word { fill: #8b949e; }
   .stem { stroke: #6e7681; }
@@ -129,7 +138,8 @@ class _Drawing:
         self._user_top = 150.0
         self._agent_top = self._user_top + _LANE_HEIGHT + _WORD_ROWS * _ROW + 66
         self._lost_top = self._agent_top + _LANE_HEIGHT + _WORD_ROWS * _ROW + 14
-        self._axis_top = self._lost_top + (66 if any(each.lost_pcm for each in chart.agent) else 0)
+        lost = any(each.lost_pcm for each in chart.agent)
+        self._axis_top = self._lost_top + (_LOST_HEIGHT + _WORD_ROWS * _ROW + 12 if lost else 0)
 
     def document(self) -> str:
         """All of it."""
@@ -156,20 +166,19 @@ class _Drawing:
         return "\n".join(legend)
 
     def _axis(self) -> str:
-        top, bottom = self._user_top - 14, self._axis_top
-        ticks = [
-            f'<g class="tick"><line x1="{self._x(second):.1f}" x2="{self._x(second):.1f}" y1="{top}" y2="{bottom + 6}"/>'
-            + _text(self._x(second), bottom + 22, f"{second} s", anchor="middle")
-            + "</g>"
-            for second in range(int(self._chart.duration) + 1)
-        ]
-        caption = _text(_LEFT, bottom + 42, "time since the beginning, in seconds", "muted")
-        return "\n".join([*ticks, caption])
+        bottom = self._axis_top
+        parts = [f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{bottom:g}" y2="{bottom:g}"/>']
+        for second in range(int(self._chart.duration) + 1):
+            x = self._x(second)
+            parts.append(_line("axis", x, bottom, bottom + 6))
+            parts.append(_text(x, bottom + 22, f"{second} s", "muted", anchor="middle"))
+        parts.append(_text(_LEFT, bottom + 42, "time since the beginning, in seconds", "muted"))
+        return "\n".join(parts)
 
     def _lanes(self) -> str:
-        width = _WIDTH - _LEFT - _RIGHT
+        seconds = [self._x(second) for second in range(1, int(self._chart.duration) + 1)]
         return "\n".join(
-            f'<rect class="band" x="{_LEFT}" y="{top:g}" width="{width}" height="{_LANE_HEIGHT}" rx="6"/>'
+            _band(top, _LANE_HEIGHT, seconds)
             + _text(_LEFT - 14, top + _LANE_HEIGHT / 2 + 5, name, f"lane {name}", anchor="end")
             for name, top in (("user", self._user_top), ("agent", self._agent_top))
         )
@@ -190,19 +199,22 @@ class _Drawing:
 
     def _titles(self, each: Utterance, top: float) -> str:
         x, parts = self._x(each.start), []
+        latency = "" if each.latency is None else f"{1000 * each.latency:.0f} ms to first audio"
+        # What is said last would run out of the picture.
+        left = min(x, _WIDTH - _RIGHT - _CHARACTER * max(len(each.title), len(latency)))
         if each.title:
-            parts.append(_text(x, top - 28, each.title, "muted"))
-        if each.requested is not None and each.latency is not None:
+            parts.append(_text(left, top - 28, each.title, "muted"))
+        if each.requested is not None:
             y = top - 5
             parts.append(f'<line class="wait" x1="{self._x(each.requested):.1f}" x2="{x:.1f}" y1="{y}" y2="{y}"/>')
-            parts.append(_text(x + 4, top - 10, f"{1000 * each.latency:.0f} ms to first audio", "wait-text"))
+            parts.append(_text(left, top - 12, latency, "wait-text"))
         return "\n".join(parts)
 
     def _lost(self, each: Utterance) -> Iterator[str]:
         end = each.start + len(each.pcm) / 2 / self._chart.sample_rate
         yield _text(_LEFT - 14, self._lost_top + 18, "not heard", "muted", anchor="end")
-        yield self._sound("lost", self._lost_top, 28, end, each.lost_pcm)
-        yield from self._words(each.lost_words, self._lost_top + 28, "lost-word")
+        yield self._sound("lost", self._lost_top, _LOST_HEIGHT, end, each.lost_pcm)
+        yield from self._words(each.lost_words, self._lost_top + _LOST_HEIGHT, "lost-word")
 
     def _sound(self, kind: str, top: float, height: float, start: float, pcm: bytes) -> str:
         """A waveform on its background."""
@@ -219,8 +231,8 @@ class _Drawing:
         free = [0.0] * _WORD_ROWS
         for word in words:
             x = self._x(word.start)
-            row = next((row for row in range(_WORD_ROWS) if free[row] <= x), min(range(_WORD_ROWS), key=free.__getitem__))
-            free[row] = x + len(word.text) * _CHARACTER + 5
+            row = next((row for row in range(_WORD_ROWS) if free[row] <= x), free.index(min(free)))
+            free[row] = x + len(word.text) * _CHARACTER + 9
             y = top + 15 + row * _ROW
             yield f'<line class="stem" x1="{x:.1f}" x2="{x:.1f}" y1="{top:g}" y2="{y - 1:g}"/>'
             yield _text(x + 3, y, word.text, kind)
@@ -233,36 +245,42 @@ class _Drawing:
 
     def _zoom(self, fence: Fence, top: float) -> str:
         """The agent's lane around a fence, as far as single samples can be seen."""
-        before, after = 0.06, 0.22
-        scale = (_WIDTH - _LEFT - _RIGHT) / (before + after)
-        middle, half = top + 24 + _ZOOM_HEIGHT / 2, _ZOOM_HEIGHT / 2 - 6
+        scale = (_WIDTH - _LEFT - _RIGHT) / (_ZOOM_BEFORE + _ZOOM_AFTER)
+        ticks = {ms: _LEFT + (_ZOOM_BEFORE + ms / 1000) * scale for ms in range(-60, 221, 20)}
         parts = [
-            _text(_LEFT, top + 12, "The agent around the interruption, in milliseconds from it", "muted"),
-            f'<rect class="band" x="{_LEFT}" y="{top + 24:g}" width="{_WIDTH - _LEFT - _RIGHT}" height="{_ZOOM_HEIGHT}" rx="6"/>',
+            _text(_LEFT, top + 12, "the agent around the interruption, in milliseconds from it", "muted"),
+            _band(top + 24, _ZOOM_HEIGHT, list(ticks.values())[1:-1]),
         ]
-        for milliseconds in range(round(-1000 * before), round(1000 * after) + 1, 20):
-            x = _LEFT + (before + milliseconds / 1000) * scale
-            parts.append(
-                f'<g class="tick"><line x1="{x:.1f}" x2="{x:.1f}" y1="{top + 24:g}" y2="{top + 30 + _ZOOM_HEIGHT:g}"/>'
-                + _text(x, top + 44 + _ZOOM_HEIGHT, f"{milliseconds:+d}" if milliseconds else "0 ms", anchor="middle")
-                + "</g>"
+        for ms, x in ticks.items():
+            parts.append(_text(x, top + 44 + _ZOOM_HEIGHT, f"{ms:+d}" if ms else "0 ms", "muted", anchor="middle"))
+        curves = list(self._curves(fence.at))
+        loudest = max((float(np.abs(samples).max()) for _, _, samples in curves), default=1.0)
+        for kind, start, samples in curves:
+            step = scale / self._chart.sample_rate
+            height = (_ZOOM_HEIGHT / 2 - 8) / loudest
+            points = " ".join(
+                f"{_LEFT + start * scale + i * step:.1f},{top + 24 + _ZOOM_HEIGHT / 2 - value * height:.1f}"
+                for i, value in enumerate(samples.tolist())
             )
-        for kind, start, pcm in self._sounds():
-            start -= fence.at - before
-            piece, start = _window(pcm, start, before + after, self._chart.sample_rate)
-            if piece:
-                width = len(piece) / 2 / self._chart.sample_rate * scale
-                outline = _outline(piece, len(piece) // 2, _LEFT + start * scale, width, middle, half)
-                parts.append(f'<path class="{kind}" d="{outline}"/>')
-        parts.append(_line("fence", _LEFT + before * scale, top + 18, top + 30 + _ZOOM_HEIGHT))
+            parts.append(f'<polyline class="{kind}-curve" points="{points}"/>')
+        parts.append(_line("fence", ticks[0], top + 18, top + 30 + _ZOOM_HEIGHT))
         return "\n".join(parts)
 
-    def _sounds(self) -> Iterator[tuple[str, float, bytes]]:
-        for each in self._chart.agent:
-            end = each.start + len(each.pcm) / 2 / self._chart.sample_rate
-            if each.lost_pcm:
-                yield "lost", end, each.lost_pcm
-            yield "agent", each.start, each.pcm
+    def _curves(self, fence: float) -> Iterator[tuple[str, float, NDArray[np.int16]]]:
+        """What was heard around a fence, and behind it, until the next turn, what was not."""
+        rate, begin, end = self._chart.sample_rate, fence - _ZOOM_BEFORE, fence + _ZOOM_AFTER
+        for each, following in itertools.pairwise([*self._chart.agent, None]):
+            assert each is not None
+            silent = each.start + len(each.pcm) / 2 / rate
+            until = end if following is None else min(end, following.start)
+            for kind, start, pcm, stop in (
+                ("lost", silent, each.lost_pcm, until),
+                ("agent", each.start, each.pcm, end),
+            ):
+                first, last = (max(0, round((edge - start) * rate)) for edge in (begin, stop))
+                samples = np.frombuffer(pcm, "<i2")[first:last]
+                if len(samples):
+                    yield kind, start + first / rate - begin, samples
 
 
 _LEGEND = (
@@ -282,6 +300,11 @@ def _swatch(kind: str, x: float, y: float) -> str:
     return f'<rect class="{kind}" x="{x:.1f}" y="{y - 6}" width="22" height="12" rx="3"/>'
 
 
+def _band(top: float, height: float, ticks: Iterable[float]) -> str:
+    band = f'<rect class="band" x="{_LEFT}" y="{top:g}" width="{_WIDTH - _LEFT - _RIGHT}" height="{height:g}" rx="6"/>'
+    return band + "".join(_line("tick", x, top, top + height) for x in ticks)
+
+
 def _line(kind: str, x: float, y1: float, y2: float) -> str:
     return f'<line class="{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{y1:g}" y2="{y2:g}"/>'
 
@@ -289,13 +312,6 @@ def _line(kind: str, x: float, y1: float, y2: float) -> str:
 def _text(x: float, y: float, text: str, kind: str = "", *, anchor: str = "start") -> str:
     attributes = (f' class="{kind}"' if kind else "") + (f' text-anchor="{anchor}"' if anchor != "start" else "")
     return f'<text x="{x:.1f}" y="{y:g}"{attributes}>{escape(text)}</text>'
-
-
-def _window(pcm: bytes, start: float, length: float, sample_rate: int) -> tuple[bytes, float]:
-    """The part of audio that begins at `start` that lies between 0 and `length`, and where that part begins."""
-    first = max(0, round(-start * sample_rate))
-    last = max(first, round((length - start) * sample_rate))
-    return pcm[2 * first : 2 * last], start + first / sample_rate
 
 
 def _outline(pcm: bytes, columns: int, x: float, width: float, middle: float, half: float) -> str:

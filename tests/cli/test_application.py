@@ -1,0 +1,37 @@
+"""What all commands share."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_the_extra_one_line_says_what_to_install(missing):
+    program = f"import sys; sys.modules[{missing!r}] = None; from voicetrio.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"voicetrio: {missing} is missing: pip install 'voicetrio[cli]'\n"
+
+
+def test_the_package_itself_needs_neither():
+    program = "import sys, voicetrio, voicetrio.simulators; sys.exit('click' in sys.modules or 'rich' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_help_tells_the_statuses(run):
+    status, out, _ = run("say", "--help")
+
+    assert status == 0
+    assert "130 interrupted by Ctrl-C" in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["shout"]])
+def test_a_command_is_needed(run, arguments):
+    status, out, err = run(*arguments)
+
+    assert (status, out) == (2, "")
+    assert err.startswith("voicetrio: ")
+    assert err.count("\n") == 1
