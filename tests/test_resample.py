@@ -37,6 +37,21 @@ def test_the_output_is_the_same_however_the_input_is_cut(in_rate, out_rate, chan
     assert len(got) // (2 * channels) == round(sum(cuts) * out_rate / in_rate)
 
 
+def test_no_input_is_lost_when_the_pieces_are_of_a_few_samples():
+    # The converter owes one sample of output when the piece of one sample comes.
+    cuts = [3, 1, 2, 1, 5, 1, 2, 1, 4, 1, 1, 5, 4, 1, 4, 2, 3, 2, 1, 1, 5, 4, 2, 5, 4, 5, 2, 4000]
+    data = noise(sum(cuts))
+    whole = Resampler(32_000, 24_000)
+    expected = whole.process(data) + whole.flush()
+    pieces = Resampler(32_000, 24_000)
+    got, start = b"", 0
+    for cut in cuts:
+        got += pieces.process(data[2 * start : 2 * (start + cut)])
+        start += cut
+
+    assert got + pieces.flush() == expected
+
+
 @pytest.mark.parametrize("quality", ["sinc_fastest", "sinc_medium", "sinc_best"])
 def test_discard_forgets_everything(quality):
     resampler = Resampler(24_000, 44_100, quality=quality)

@@ -29,6 +29,8 @@ _MIN_RATE, _MAX_RATE = 1_000, 768_000
 # Silence that pushes out whatever a converter withholds; the most is the 9 ms of sinc_best going down.
 _FLUSH_SECONDS = 0.05
 
+_NOTHING: NDArray[np.float32] = np.empty(0, np.float32)
+
 
 class _Converter(Protocol):
     def process(self, data: NDArray[np.float32], ratio: float, end_of_input: bool = ...) -> NDArray[np.float32]: ...
@@ -62,6 +64,7 @@ class Resampler:
         self.channels: int = channels
         self._ratio = out_rate / in_rate
         self._converter = cast("_Converter", samplerate.Resampler(quality, channels))
+        self._waiting = _NOTHING
         self._samples_in = 0
         self._samples_out = 0
 
@@ -90,11 +93,18 @@ class Resampler:
     def discard(self) -> None:
         """Forget all that was withheld and start afresh."""
         self._converter.reset()
+        self._waiting = _NOTHING
         self._samples_in = self._samples_out = 0
 
     def _convert(self, data: NDArray[np.float32]) -> bytes:
-        if not data.size:
+        if self._waiting.size:
+            data = np.concatenate((self._waiting, data))
+        # The binding allots ceil(n * ratio) samples of output to n of input, and loses the input that libsamplerate did
+        # not need to fill them.  That happens where they are but one, which may still be owed for earlier input.
+        if len(data) // self.channels * self._ratio <= 1:
+            self._waiting = data
             return b""
+        self._waiting = _NOTHING
         shaped = data.reshape(-1, self.channels) if self.channels > 1 else data
         out = self._converter.process(shaped, self._ratio)
         self._samples_out += len(out)
