@@ -66,7 +66,7 @@ class Agent:
 
 SCRIPT: tuple[User | Agent, ...] = (
     User("Hello! Can you hear me?"),
-    Agent("Yes, loud and clear. What can I do for you?", "one text"),
+    Agent("Yes, loud and clear. How can I help you?", "one text"),
     User("How is the weather in Oslo?"),
     Agent(
         "Let me see. It is sunny in Oslo now, and eighteen degrees warm.",
