@@ -13,27 +13,17 @@ from typing import ClassVar, Self
 import attrs
 import msgspec
 
+from ._dialect import Audio, Ended, Event, Failed, GateOpened, MoreToSend, Pause, Step, TTSDialect
 from ._link.link import Message
 from ._link.policy import LinkPolicy
+from ._link.pool import Endpoint
 from ._link.window import Window
 from ._options import one_of, pairs, positive, positive_or_none, secret, text, voice_name, websocket_url, whole
 from .audio import AudioFormat
 from .errors import BadRequest, ConfigurationError, InputError, LinkClosed, ProtocolError, ProviderError, RateLimited
 from .g711 import decoder
 from .text import split_text
-from .tts import (
-    Audio,
-    Ended,
-    Endpoint,
-    Event,
-    Failed,
-    GateOpened,
-    MoreToSend,
-    Pause,
-    Step,
-    TTSDialect,
-    TTSProvider,
-)
+from .tts import TTSProvider
 
 DEFAULT_MODEL = "aura-2-andromeda-en"
 DEFAULT_BASE_URL = "wss://api.deepgram.com/v1/speak"

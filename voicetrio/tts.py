@@ -11,20 +11,20 @@ import abc
 import math
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import attrs
 import trio
 
-from ._link._target import Target
+from ._dialect import Audio, Ended, Failed, GateOpened, MoreToSend, Pause, Spoken, Step, TTSDialect
 from ._link.connection import ConnectionOptions, Dial
-from ._link.link import Link, LinkDialect, Message
+from ._link.link import Link, Message
 from ._link.nursery import open_plain_nursery
-from ._link.policy import Breaker, LinkPolicy, is_transient
-from ._link.pool import LinkPool
+from ._link.policy import LinkPolicy, is_transient
+from ._link.pool import Endpoint, LinkPool, LinkPools
 from ._link.websocket import connect
 from ._options import positive, positive_or_none
 from .audio import AudioFormat, AudioSink
@@ -34,135 +34,15 @@ from .errors import (
     LinkStalled,
     NoAudio,
     ProtocolError,
-    ProviderError,
     ProviderStalled,
     SessionClosed,
     SinkClosed,
     VoiceTrioError,
 )
 from .text import Chunk, FlushMarker, Text
-from .turn import Interruption, Script, Synthesis, TextFailed, Turn, Word, interruption
-
-# Endpoints, such as voices, whose links a session keeps warm.
-_MAX_POOLS = 4
-
-# ---- what a dialect says -------------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Pause:
-    """A step of a dialect: wait this many seconds before the next one."""
-
-    seconds: float
-
-
-@attrs.define
-class Audio:
-    """PCM of a turn: s16le in the provider's format, cut anywhere."""
-
-    turn: int
-    pcm: bytes
-
-
-@attrs.frozen
-class Spoken:
-    """Words of a turn with their times."""
-
-    turn: int
-    words: tuple[Word, ...]
-
-
-@attrs.frozen
-class Ended:
-    """All audio of a turn has come; `inferred` if the provider did not say so itself.  Also a step of a dialect."""
-
-    turn: int
-    inferred: bool = False
-
-
-@attrs.frozen
-class Failed:
-    """The provider refused or broke off a turn, or whatever is under way if `turn` is None.  The link is given up."""
-
-    turn: int | None
-    error: ProviderError
-
-
-@attrs.frozen
-class MoreToSend:
-    """The dialect has something to send for a turn whose text was already sent: see :meth:`TTSDialect.resume`."""
-
-    turn: int
-
-
-@attrs.frozen
-class GateOpened:
-    """The provider has acknowledged a cancellation: the oldest that was not."""
-
-
-Event = Audio | Spoken | Ended | Failed | MoreToSend | GateOpened
-Step = Message | Pause | Ended
-
-
-class TTSDialect(LinkDialect, Protocol):
-    """One provider's protocol on one connection: messages in, messages and events out, no I/O.
-
-    The methods that give steps are read lazily: a step is worked out when the one before it has been sent.
-    """
-
-    @property
-    def awaiting(self) -> bool:
-        """Whether the provider owes us something: silence is then measured against `response_timeout`."""
-
-    @property
-    def gated(self) -> bool:
-        """Whether a cancellation is not acknowledged yet, so that what comes is dropped."""
-
-    def begin(self, turn: int, options: Any) -> None:
-        """Start a turn with these provider options."""
-
-    def say(self, text: str) -> Iterator[Step]:
-        """Speak text that is not blank; it joins verbatim to what was said before."""
-
-    def flush(self) -> Iterator[Step]:
-        """Speak what was said so far without waiting for more; may be merged with the next flush."""
-
-    def end(self) -> Iterator[Step]:
-        """The turn's text is complete."""
-
-    def resume(self) -> Iterator[Step]:
-        """Send what :class:`MoreToSend` announced."""
-
-    def cancel(self, turn: int) -> Sequence[Message] | None:
-        """Stop a turn and forget it: what to send; None if the protocol cannot, and the link must be given up.
-
-        Where the protocol acknowledges cancellations, one that sends anything is answered by one :class:`GateOpened`.
-        """
-
-    def receive(self, message: Message) -> Iterable[Event]:
-        """Take a message.
-
-        Raises:
-            ProtocolError: if it cannot be understood; the link is given up.
-        """
-
+from .turn import Interruption, Script, Synthesis, TextFailed, Turn, interruption
 
 # ---- providers -----------------------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class Endpoint:
-    """Where a link leads; turns with equal endpoints share links.
-
-    Raises:
-        ConfigurationError: if nothing could ever lead there.
-    """
-
-    url: str
-    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        Target.parse(self.url, self.headers, "")
 
 
 @attrs.frozen(kw_only=True)
@@ -293,11 +173,12 @@ class _Attempt:
         self.more = True
         self._wake.unpark_all()
 
-    async def wait(self) -> None:
-        """Until the turn has ended on the wire, or there is more to send."""
+    async def has_ended(self) -> bool:
+        """Wait until the turn has ended on the wire, or there is more to send."""
         while not (self.ended or self.more):
             await self._wake.park()
         self.more = False
+        return self.ended
 
     def watch(self, seconds: float) -> None:
         """Give the provider this long for its next word."""
@@ -327,22 +208,19 @@ class TTSSession:
         self._nursery = nursery
         self._dial = dial
         self._ssl_context = ssl_context
-        self._breaker = Breaker(provider.name, provider._policy())
-        self._pools: dict[Endpoint, LinkPool[TTSDialect]] = {}
+        self._pools: LinkPools[TTSDialect] = LinkPools(nursery, provider.name, provider._policy())
         self._turns: list[Turn] = []  # not over, or perhaps still heard
         self._line: list[Turn] = []
         self._line_moved = trio.lowlevel.ParkingLot()
         self._attempts: dict[int, _Attempt] = {}
         self._gates: dict[Link[TTSDialect], deque[trio.Event]] = {}
         self._turn_count = 0
-        self._retired_connections = 0
         self._late_bytes = 0
         self._closed = False
 
     def statistics(self) -> TTSStatistics:
         """What the session has done so far."""
-        connections = sum(pool.connections for pool in self._pools.values())
-        return TTSStatistics(self._retired_connections + connections, self._turn_count, self._late_bytes)
+        return TTSStatistics(self._pools.connections, self._turn_count, self._late_bytes)
 
     async def prewarm(self) -> None:
         """Have a warm link, so that the next turn does not pay for the handshake.  Safe to call at any time.
@@ -485,36 +363,25 @@ class TTSSession:
     async def _attempt(self, turn: Turn, pool: LinkPool[TTSDialect], options: TTSProvider) -> None:
         link = await pool.acquire()
         turn.timeline.connected = trio.current_time()
-        turn.request_id = link.dialect.request_id
         attempt = self._attempts[turn.number] = _Attempt(turn, options, pool, link)
         link.dialect.begin(turn.number, options)
         try:
             with attempt.scope:
                 await self._say_all(attempt)
-                await attempt.wait()
-                while not attempt.ended:
+                while not await attempt.has_ended():
                     await self._send(attempt, link.dialect.resume())
-                    await attempt.wait()
+            if not attempt.ended and attempt.error is None:
+                link.fail(ProviderStalled(f"nothing came for {options.response_timeout:g} s", provider=options.name))
         finally:
-            if self._attempts.pop(turn.number, None) is not None and not attempt.ended:
+            if self._attempts.pop(turn.number, None) is not None:
                 self._cancel_on_wire(attempt)
+            turn.request_id = link.dialect.request_id
             pool.release(link)
-        if attempt.ended:
-            self._check_audio(turn, link)
-        elif attempt.error is not None:
+        if not attempt.ended:
+            assert attempt.error is not None, "a link that fails tells its attempts"
             raise attempt.error
-        elif attempt.scope.cancelled_caught:
-            raise ProviderStalled(
-                f"nothing came for {options.response_timeout:g} s",
-                provider=options.name,
-                request_id=link.dialect.request_id,
-            )
-
-    def _check_audio(self, turn: Turn, link: Link[TTSDialect]) -> None:
         if not turn.audio.received:
-            raise NoAudio(
-                "the turn ended without any audio", provider=self.provider.name, request_id=link.dialect.request_id
-            )
+            raise NoAudio("the turn ended without any audio", provider=options.name, request_id=turn.request_id)
 
     async def _say_all(self, attempt: _Attempt) -> None:
         script, dialect = attempt.turn.script, attempt.link.dialect
@@ -606,23 +473,7 @@ class TTSSession:
 
     def _pool(self, options: TTSProvider) -> LinkPool[TTSDialect]:
         endpoint = options._endpoint()
-        pool = self._pools.get(endpoint)
-        if pool is None:
-            make_link = partial(self._make_link, endpoint, options)
-            pool = LinkPool(self._nursery, make_link, options._policy(), self._breaker)
-            self._retire_pools()
-        else:
-            del self._pools[endpoint]
-        self._pools[endpoint] = pool  # the last is the latest used
-        return pool
-
-    def _retire_pools(self) -> None:
-        """Each voice may need links of its own; those of the voices not heard for longest are closed."""
-        idle = [endpoint for endpoint, pool in self._pools.items() if pool.idle()]
-        for endpoint in idle[: max(0, len(self._pools) - _MAX_POOLS + 1)]:
-            pool = self._pools.pop(endpoint)
-            self._retired_connections += pool.connections
-            pool.farewell(self._nursery)
+        return self._pools.get(endpoint, options._policy(), partial(self._make_link, endpoint, options))
 
     def _make_link(self, endpoint: Endpoint, options: TTSProvider) -> Link[TTSDialect]:
         policy = options._policy()
@@ -687,8 +538,7 @@ class TTSSession:
         """Close the links politely; every link has its own deadline."""
         with trio.CancelScope(shield=True):  # noqa: ASYNC100  # the nursery waits for its children
             async with trio.open_nursery() as nursery:
-                for pool in self._pools.values():
-                    pool.farewell(nursery)
+                self._pools.farewell(nursery)
 
 
 def _says_something(chunk: Chunk) -> bool:

@@ -1,4 +1,4 @@
-"""The links to one endpoint: which to use, when to connect, when to replace.
+"""The links of a session: which to use, when to connect, when to replace.
 
 Connecting is never part of a turn.  It runs in the session's nursery, so that an interrupted turn leaves a warm link
 behind instead of half a handshake.
@@ -9,11 +9,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Generic
 
+import attrs
 import trio
 
 from ..errors import ProviderError, SessionClosed, VoiceTrioError
+from ._target import Target
 from .link import D, Link
 from .policy import Breaker, LinkPolicy, is_transient
+
+
+@attrs.frozen
+class Endpoint:
+    """Where a link leads; turns with equal endpoints share links.
+
+    Raises:
+        ConfigurationError: if nothing could ever lead there.
+    """
+
+    url: str
+    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        Target.parse(self.url, self.headers, "")
+
+
+# Endpoints, such as voices, whose links are kept warm.
+_MAX_POOLS = 4
 
 
 class _Effort:
@@ -177,3 +198,46 @@ class LinkPool(Generic[D]):
             await link.ended.wait()
             return
         self._refresh()
+
+
+class LinkPools(Generic[D]):
+    """A session's links, by endpoint; all share one breaker.
+
+    Args:
+        nursery: where links live; the session's.
+        provider: the name that errors carry.
+        policy: of the breaker.
+    """
+
+    def __init__(self, nursery: trio.Nursery, provider: str, policy: LinkPolicy) -> None:
+        self._nursery = nursery
+        self._breaker = Breaker(provider, policy)
+        self._pools: dict[Endpoint, LinkPool[D]] = {}  # the last is the latest used
+        self._retired_connections = 0
+
+    @property
+    def connections(self) -> int:
+        """How many links became ready."""
+        return self._retired_connections + sum(pool.connections for pool in self._pools.values())
+
+    def get(self, endpoint: Endpoint, policy: LinkPolicy, make_link: Callable[[], Link[D]]) -> LinkPool[D]:
+        """The pool of an endpoint; a new one if there is none."""
+        pool = self._pools.pop(endpoint, None)
+        if pool is None:
+            pool = LinkPool(self._nursery, make_link, policy, self._breaker)
+            self._retire()
+        self._pools[endpoint] = pool
+        return pool
+
+    def farewell(self, nursery: trio.Nursery) -> None:
+        """Close all links politely, in this nursery."""
+        for pool in self._pools.values():
+            pool.farewell(nursery)
+
+    def _retire(self) -> None:
+        """Close the links of the endpoints that were not used for longest."""
+        idle = [endpoint for endpoint, pool in self._pools.items() if pool.idle()]
+        for endpoint in idle[: max(0, len(self._pools) - _MAX_POOLS + 1)]:
+            pool = self._pools.pop(endpoint)
+            self._retired_connections += pool.connections
+            pool.farewell(self._nursery)

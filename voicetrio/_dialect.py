@@ -1,0 +1,113 @@
+"""What a text-to-speech provider's protocol must answer: its dialect, without I/O.
+
+A new provider writes one class with the methods of :class:`TTSDialect`; the session calls them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from ._link.link import LinkDialect, Message
+from .errors import ProviderError
+from .turn import Word
+
+
+@attrs.frozen
+class Pause:
+    """A step of a dialect: wait this many seconds before the next one."""
+
+    seconds: float
+
+
+@attrs.define
+class Audio:
+    """PCM of a turn: s16le in the provider's format, cut anywhere."""
+
+    turn: int
+    pcm: bytes
+
+
+@attrs.frozen
+class Spoken:
+    """Words of a turn with their times."""
+
+    turn: int
+    words: tuple[Word, ...]
+
+
+@attrs.frozen
+class Ended:
+    """All audio of a turn has come; `inferred` if the provider did not say so itself.  Also a step of a dialect."""
+
+    turn: int
+    inferred: bool = False
+
+
+@attrs.frozen
+class Failed:
+    """The provider refused or broke off a turn, or whatever is under way if `turn` is None.  The link is given up."""
+
+    turn: int | None
+    error: ProviderError
+
+
+@attrs.frozen
+class MoreToSend:
+    """The dialect has something to send for a turn whose text was already sent: see :meth:`TTSDialect.resume`."""
+
+    turn: int
+
+
+@attrs.frozen
+class GateOpened:
+    """The provider has acknowledged a cancellation: the oldest that was not."""
+
+
+Event = Audio | Spoken | Ended | Failed | MoreToSend | GateOpened
+Step = Message | Pause | Ended
+
+
+class TTSDialect(LinkDialect, Protocol):
+    """One provider's protocol on one connection: messages in, messages and events out, no I/O.
+
+    The methods that give steps are read lazily: a step is worked out when the one before it has been sent.
+    """
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether the provider owes us something: silence is then measured against `response_timeout`."""
+
+    @property
+    def gated(self) -> bool:
+        """Whether a cancellation is not acknowledged yet, so that what comes is dropped."""
+
+    def begin(self, turn: int, options: Any) -> None:
+        """Start a turn with these provider options."""
+
+    def say(self, text: str) -> Iterator[Step]:
+        """Speak text that is not blank; it joins verbatim to what was said before."""
+
+    def flush(self) -> Iterator[Step]:
+        """Speak what was said so far without waiting for more; may be merged with the next flush."""
+
+    def end(self) -> Iterator[Step]:
+        """The turn's text is complete."""
+
+    def resume(self) -> Iterator[Step]:
+        """Send what :class:`MoreToSend` announced."""
+
+    def cancel(self, turn: int) -> Sequence[Message] | None:
+        """Stop a turn and forget it: what to send; None if the protocol cannot, and the link must be given up.
+
+        Where the protocol acknowledges cancellations, one that sends anything is answered by one :class:`GateOpened`.
+        """
+
+    def receive(self, message: Message) -> Iterable[Event]:
+        """Take a message.
+
+        Raises:
+            ProtocolError: if it cannot be understood; the link is given up.
+        """

@@ -1,0 +1,88 @@
+"""Formats and frames of audio."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import attrs
+
+from .errors import ConfigurationError
+
+BYTES_PER_SAMPLE = 2
+"""All PCM here is signed 16-bit little-endian."""
+
+
+def _check_rate(_instance: object, _attribute: attrs.Attribute[int], value: int) -> None:
+    if not (isinstance(value, int) and 1_000 <= value <= 768_000):
+        raise ConfigurationError(f"sample_rate must be a whole number of Hz from 1000 to 768000, not {value!r}")
+
+
+def _check_channels(_instance: object, _attribute: attrs.Attribute[int], value: int) -> None:
+    if not (isinstance(value, int) and 1 <= value <= 8):
+        raise ConfigurationError(f"channels must be from 1 to 8, not {value!r}")
+
+
+@attrs.frozen
+class AudioFormat:
+    """Interleaved s16le PCM: `sample_rate` in Hz, `channels`."""
+
+    sample_rate: int = attrs.field(validator=_check_rate)
+    channels: int = attrs.field(default=1, validator=_check_channels)
+
+    @property
+    def sample_width(self) -> int:
+        """Bytes of one sample of all channels."""
+        return BYTES_PER_SAMPLE * self.channels
+
+    def samples(self, seconds: float) -> int:
+        """The number of samples (per channel) in `seconds`."""
+        return round(seconds * self.sample_rate)
+
+    def seconds(self, samples: int) -> float:
+        """How long `samples` (per channel) last."""
+        return samples / self.sample_rate
+
+
+@attrs.define(eq=True)
+class AudioFrame:
+    """A piece of one turn's audio.
+
+    Attributes:
+        pcm: interleaved s16le.
+        sample_rate: in Hz.
+        channels: interleaved channels.
+        turn: number of the turn, counted from 1 per sink; a frame never mixes two turns.
+        position: index in its turn of the frame's first sample, per channel, at the sink's rate.
+    """
+
+    pcm: bytes
+    sample_rate: int
+    channels: int
+    turn: int
+    position: int
+
+    @property
+    def samples(self) -> int:
+        """Samples per channel."""
+        return len(self.pcm) // (BYTES_PER_SAMPLE * self.channels)
+
+    @property
+    def seconds(self) -> float:
+        """How long the frame lasts."""
+        return self.samples / self.sample_rate
+
+
+class Playout(Protocol):
+    """What a playing device tells, so that an interruption is exact up to the loudspeaker.
+
+    Both methods are called synchronously from within the fence, which may be inside of trio's own cancel(): they must
+    neither block nor raise.
+    """
+
+    def held(self) -> int:
+        """Samples (per channel) taken from the source and not yet played."""
+        ...
+
+    def drop(self, samples: int) -> None:
+        """Forget the newest `samples` of those held: they belong to an interrupted turn."""
+        ...
