@@ -8,7 +8,6 @@ link's receive loop brings the audio back (:meth:`TTSSession._on_message`).  The
 from __future__ import annotations
 
 import abc
-import math
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from typing import Any, ClassVar, Self
 import attrs
 import trio
 
+from ._attempt import Attempt
 from ._dialect import Audio, Ended, Failed, GateOpened, MoreToSend, Pause, Spoken, Step, TTSDialect
 from ._link.connection import ConnectionOptions, Dial
 from ._link.link import Link, Message
@@ -145,46 +145,6 @@ class TTSStatistics:
     late_bytes: int
 
 
-class _Attempt:
-    """A turn on a link."""
-
-    def __init__(self, turn: Turn, options: TTSProvider, pool: LinkPool[TTSDialect], link: Link[TTSDialect]) -> None:
-        self.turn = turn
-        self.options = options
-        self.pool = pool
-        self.link = link
-        self.scope = trio.CancelScope()
-        self.error: VoiceTrioError | None = None
-        self.ended = False
-        self.more = False
-        self._wake = trio.lowlevel.ParkingLot()
-
-    def fail(self, error: VoiceTrioError) -> None:
-        if self.error is None:
-            self.error = error
-        self.scope.cancel(reason="the attempt failed")
-
-    def end(self, inferred: bool) -> None:
-        self.ended = True
-        self.turn.inferred = inferred
-        self._wake.unpark_all()
-
-    def resume(self) -> None:
-        self.more = True
-        self._wake.unpark_all()
-
-    async def has_ended(self) -> bool:
-        """Wait until the turn has ended on the wire, or there is more to send."""
-        while not (self.ended or self.more):
-            await self._wake.park()
-        self.more = False
-        return self.ended
-
-    def watch(self, seconds: float) -> None:
-        """Give the provider this long for its next word."""
-        self.scope.deadline = trio.current_time() + seconds
-
-
 class TTSSession:
     """A provider's session; made by :meth:`TTSProvider.open`.
 
@@ -212,7 +172,7 @@ class TTSSession:
         self._turns: list[Turn] = []  # not over, or perhaps still heard
         self._line: list[Turn] = []
         self._line_moved = trio.lowlevel.ParkingLot()
-        self._attempts: dict[int, _Attempt] = {}
+        self._attempts: dict[int, Attempt] = {}
         self._gates: dict[Link[TTSDialect], deque[trio.Event]] = {}
         self._turn_count = 0
         self._late_bytes = 0
@@ -363,7 +323,9 @@ class TTSSession:
     async def _attempt(self, turn: Turn, pool: LinkPool[TTSDialect], options: TTSProvider) -> None:
         link = await pool.acquire()
         turn.timeline.connected = trio.current_time()
-        attempt = self._attempts[turn.number] = _Attempt(turn, options, pool, link)
+        attempt = self._attempts[turn.number] = Attempt(
+            turn, pool, link, options.response_timeout, options.cancel_timeout
+        )
         link.dialect.begin(turn.number, options)
         try:
             with attempt.scope:
@@ -383,7 +345,7 @@ class TTSSession:
         if not turn.audio.received:
             raise NoAudio("the turn ended without any audio", provider=options.name, request_id=turn.request_id)
 
-    async def _say_all(self, attempt: _Attempt) -> None:
+    async def _say_all(self, attempt: Attempt) -> None:
         script, dialect = attempt.turn.script, attempt.link.dialect
         blank = ""  # is said with what follows it: alone it would be something to speak in which nothing is heard
         index = 0
@@ -398,7 +360,7 @@ class TTSSession:
                 blank += chunk
         await self._send(attempt, dialect.end())
 
-    async def _send(self, attempt: _Attempt, steps: Iterator[Step]) -> None:
+    async def _send(self, attempt: Attempt, steps: Iterator[Step]) -> None:
         timeline = attempt.turn.timeline
         for step in steps:
             if isinstance(step, Pause):
@@ -409,10 +371,7 @@ class TTSSession:
                 await attempt.link.send(step)
                 if timeline.first_text is None:
                     timeline.first_text = trio.current_time()
-        self._expect(attempt)
-
-    def _expect(self, attempt: _Attempt) -> None:
-        attempt.watch(attempt.options.response_timeout if attempt.link.dialect.awaiting else math.inf)
+        attempt.watch()
 
     # -- what the links bring ----------------------------------------------------------------------------------------
 
@@ -433,7 +392,7 @@ class TTSSession:
             elif isinstance(event, Audio):
                 self._late_bytes += len(event.pcm)
 
-    async def _on_event(self, attempt: _Attempt, event: Audio | Spoken | Ended | MoreToSend) -> None:
+    async def _on_event(self, attempt: Attempt, event: Audio | Spoken | Ended | MoreToSend) -> None:
         match event:
             case Audio():
                 await self._on_audio(attempt, event.pcm)
@@ -443,13 +402,13 @@ class TTSSession:
                 attempt.end(event.inferred)
             case MoreToSend():
                 attempt.resume()
-        self._expect(attempt)
+        attempt.watch()
 
-    async def _on_audio(self, attempt: _Attempt, pcm: bytes) -> None:
+    async def _on_audio(self, attempt: Attempt, pcm: bytes) -> None:
         timeline = attempt.turn.timeline
         if timeline.first_audio is None and pcm:
             timeline.first_audio = trio.current_time()
-        attempt.watch(math.inf)  # a full sink is not the provider's silence
+        attempt.rest()
         try:
             await attempt.turn.audio.write(pcm)
         except SinkClosed as error:
@@ -490,7 +449,7 @@ class TTSSession:
         dialect = options._new_dialect(trio.current_time)
         return Link(dialect, open_connection, policy, self._on_message, self._on_lost)
 
-    def _cancel_on_wire(self, attempt: _Attempt) -> None:
+    def _cancel_on_wire(self, attempt: Attempt) -> None:
         """Make the provider stop; synchronous, and no socket is touched here."""
         link = attempt.link
         if not link.usable or attempt.ended:
@@ -504,7 +463,7 @@ class TTSSession:
         if messages and link.dialect.gated:
             gate = trio.Event()
             self._gates.setdefault(link, deque()).append(gate)
-            self._nursery.start_soon(self._watch_gate, link, gate, attempt.options.cancel_timeout)
+            self._nursery.start_soon(self._watch_gate, link, gate, attempt.cancel_timeout)
 
     async def _watch_gate(self, link: Link[TTSDialect], gate: trio.Event, seconds: float) -> None:
         """Give up a link on which a cancellation is not acknowledged in time: the next turn goes to another one."""

@@ -1,0 +1,80 @@
+"""One attempt to get a turn spoken."""
+
+from __future__ import annotations
+
+import math
+
+import trio
+
+from ._dialect import TTSDialect
+from ._link.link import Link
+from ._link.pool import LinkPool
+from .errors import VoiceTrioError
+from .turn import Turn
+
+
+class Attempt:
+    """A turn on a link; a turn may take several.
+
+    `scope` surrounds the work on it, and the scope's deadline is the watchdog over a silent provider: one scope, pushed
+    ahead by whatever comes.
+
+    Args:
+        turn: what is to be spoken.
+        pool: where the link is from.
+        link: on what.
+        response_timeout: seconds for which the provider may be silent while it owes us something.
+        cancel_timeout: seconds in which it must acknowledge a cancellation.
+    """
+
+    def __init__(
+        self,
+        turn: Turn,
+        pool: LinkPool[TTSDialect],
+        link: Link[TTSDialect],
+        response_timeout: float,
+        cancel_timeout: float,
+    ) -> None:
+        self.turn = turn
+        self.pool = pool
+        self.link = link
+        self.cancel_timeout = cancel_timeout
+        self.scope = trio.CancelScope()
+        self.error: VoiceTrioError | None = None
+        self.ended = False
+        self._response_timeout = response_timeout
+        self._more = False
+        self._wake = trio.lowlevel.ParkingLot()
+
+    def fail(self, error: VoiceTrioError) -> None:
+        """End it with an error; only the first counts."""
+        if self.error is None:
+            self.error = error
+        self.scope.cancel(reason="the attempt failed")
+
+    def end(self, inferred: bool) -> None:
+        """All audio has come."""
+        self.ended = True
+        self.turn.inferred = inferred
+        self._wake.unpark_all()
+
+    def resume(self) -> None:
+        """The dialect has more to send."""
+        self._more = True
+        self._wake.unpark_all()
+
+    async def has_ended(self) -> bool:
+        """Wait until all audio has come, or there is more to send."""
+        while not (self.ended or self._more):
+            await self._wake.park()
+        self._more = False
+        return self.ended
+
+    def watch(self) -> None:
+        """Give the provider its time for the next word, if it owes us one."""
+        owed = self.link.dialect.awaiting
+        self.scope.deadline = trio.current_time() + self._response_timeout if owed else math.inf
+
+    def rest(self) -> None:
+        """Stop watching: a full sink is not the provider's silence."""
+        self.scope.deadline = math.inf
