@@ -226,3 +226,9 @@ async def test_an_exception_of_the_block_is_not_hidden():
     with pytest.raises(KeyError):
         await leaks_of(leak_and_fail)
     kept[0].close()
+
+
+async def test_a_clock_that_goes_slowly_is_waited_for(mock_clock):
+    mock_clock.rate = 0.2
+    async with trio.open_nursery() as nursery, no_leaks(settle=0.05):
+        nursery.start_soon(trio.sleep, 0.04)

@@ -26,7 +26,7 @@ async def voicetrio_no_leaks() -> AsyncGenerator[None, None]:
     from .leaks import no_leaks
 
     async with no_leaks():
-        yield
+        yield  # noqa: ASYNC119 - pytest-trio finishes what it has begun
 
 
 @_trio_fixture
@@ -35,7 +35,7 @@ async def deepgram_simulator() -> AsyncGenerator[Server[DeepgramOptions], None]:
     from voicetrio.simulators import DeepgramSimulator
 
     async with DeepgramSimulator().serve() as server:
-        yield server
+        yield server  # noqa: ASYNC119 - as above
 
 
 @_trio_fixture
@@ -44,7 +44,7 @@ async def deepgram_simulator_in_memory() -> AsyncGenerator[Server[DeepgramOption
     from voicetrio.simulators import DeepgramSimulator
 
     async with DeepgramSimulator().serve_in_memory() as server:
-        yield server
+        yield server  # noqa: ASYNC119 - as above
 
 
 @pytest.fixture
