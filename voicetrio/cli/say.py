@@ -193,6 +193,7 @@ async def _drop(_frame: AudioFrame) -> None:
 
 async def _write_to_wav(wav: WavWriter, frame: AudioFrame) -> None:
     wav.write(frame)
+    await trio.lowlevel.checkpoint()  # behind the write: a frame that was taken must not be lost
 
 
 async def _write_to_stdout(frame: AudioFrame) -> None:
