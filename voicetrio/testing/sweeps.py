@@ -226,12 +226,12 @@ class _Run:
     """One run of a scenario, struck once or twice."""
 
     def __init__(self, deadline: float, first: int, second: int = 0) -> None:
-        self.first = Strike(first)
-        self.second = Strike(second)
+        self.first: Strike = Strike(first)
+        self.second: Strike = Strike(second)
         self._deadline = deadline
         self._limit = trio.current_time() + deadline
         self._act: Callable[[], object] | None = None
-        self._whole = trio.CancelScope()
+        self._whole: trio.CancelScope = trio.CancelScope()
         self._scopes: list[trio.CancelScope] = [self._whole]
         self._reason = f"sweep {id(self):x}"
         self._deliveries = 0  # of our own Cancelled, to the scenario's own task
@@ -241,8 +241,8 @@ class _Run:
     async def execute(self, scenario: TargetScenario, check: Check | None) -> list[str]:
         """Run the scenario and return what was wrong, in words."""
         threads = resources.busy_threads()
-        self._awaitable = scenario(SweepTarget(self))
-        self._watch = StepWatch(self._moment)
+        self._awaitable: Awaitable[object] = scenario(SweepTarget(self))
+        self._watch: StepWatch = StepWatch(self._moment)
         trio.lowlevel.add_instrument(self._watch)
         try:
             async with trio.open_nursery() as nursery:
