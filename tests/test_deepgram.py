@@ -274,10 +274,9 @@ async def test_d10_leaving_the_session_ends_a_turn_that_waits(autojump_clock, fa
             await it.tts.synthesize(LONG)
         ends.append(trio.current_time())
 
-    async with trio.open_nursery() as nursery:
-        async with talk(faults={**fault, "never_close": True}) as it:
-            nursery.start_soon(speak, it)
-            await trio.sleep(1)
+    async with trio.open_nursery() as nursery, talk(faults={**fault, "never_close": True}) as it:
+        nursery.start_soon(speak, it)
+        await trio.sleep(1)
     assert ends[0] == pytest.approx(1, abs=0.01)
     assert trio.current_time() < 2
 
