@@ -44,3 +44,8 @@ def test_what_is_not_a_wav_file_is_refused(tmp_path, content):
 def test_a_missing_file_is_the_systems_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_wav(tmp_path / "none.wav")
+
+
+def test_a_path_that_cannot_be_written_is_the_systems_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        WavWriter(tmp_path / "no" / "a.wav", AudioFormat(8000))

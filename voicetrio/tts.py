@@ -391,6 +391,9 @@ class TTSSession:
                 await self._on_event(attempt, event)
             elif isinstance(event, Audio):
                 self._late_bytes += len(event.pcm)
+        for attempt in self._attempts.values():
+            if attempt.link is link:
+                attempt.watch()
 
     async def _on_event(self, attempt: Attempt, event: Audio | Spoken | Ended | MoreToSend) -> None:
         match event:
@@ -402,7 +405,6 @@ class TTSSession:
                 attempt.end(event.inferred)
             case MoreToSend():
                 attempt.resume()
-        attempt.watch()
 
     async def _on_audio(self, attempt: Attempt, pcm: bytes) -> None:
         timeline = attempt.turn.timeline

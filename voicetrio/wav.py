@@ -28,7 +28,10 @@ class WavWriter:
     def __init__(self, file: str | Path | IO[bytes], fmt: AudioFormat) -> None:
         self.format: AudioFormat = fmt
         self.samples: int = 0
-        self._wave = wave.open(str(file) if isinstance(file, Path) else file, "wb")  # noqa: SIM115 - closed by close()
+        # A path that cannot be opened must fail here: half a Wave_write complains again when it is collected.
+        self._file = Path(file).open("wb") if isinstance(file, str | Path) else file  # noqa: SIM115 - see close()
+        self._owned = self._file is not file
+        self._wave = wave.open(self._file, "wb")  # noqa: SIM115 - see close()
         self._wave.setnchannels(fmt.channels)
         self._wave.setsampwidth(2)
         self._wave.setframerate(fmt.sample_rate)
@@ -52,6 +55,8 @@ class WavWriter:
     def close(self) -> None:
         """Complete the header and close the file.  Idempotent."""
         self._wave.close()
+        if self._owned:
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self

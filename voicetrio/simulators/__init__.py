@@ -12,6 +12,7 @@ from ._certificate import Certificate as Certificate
 from ._certificate import throw_away_certificate as throw_away_certificate
 from ._faults import Faults as Faults
 from ._options import Options as Options
+from ._options import parse_pairs as parse_pairs
 from ._server import Connection as Connection
 from ._server import Segment as Segment
 from ._server import Server as Server
@@ -19,6 +20,8 @@ from ._server import Simulator as Simulator
 from ._speech import Speech as Speech
 from ._speech import SpokenWord as SpokenWord
 from ._speech import Voice as Voice
+from ._voice import EspeakVoice as EspeakVoice
+from ._voice import VoiceError as VoiceError
 from ._websocket import Closing as Closing
 from ._websocket import WebSocketPeer as WebSocketPeer
 from ._wire import Disconnected as Disconnected

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import attrs
 import trio
-import trio.testing
 
 from ._faults import NO_FAULTS, Faults, FaultState
 from ._http import BadRequest, Request, read_request, response, switching_protocols
@@ -127,7 +126,10 @@ class Server(Generic[OptionsT]):
             self.note(self.connections, "refused")
             self.connections += 1
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        ours, theirs = trio.testing.memory_stream_pair()
+        # Not at the top: it imports pytest where that is installed, a fifth of a second of every start.
+        from trio.testing import memory_stream_pair
+
+        ours, theirs = memory_stream_pair()
         self._nursery.start_soon(self._serve_stream, ours)
         return theirs
 
