@@ -189,7 +189,7 @@ async def test_the_breaker_opens_says_until_when_and_tries_once_when_that_has_pa
             await pool.ready()
         assert world.handshakes == 6
         assert caught.value.retry_after == pytest.approx(30)
-        assert str(caught.value.__cause__) == "fake: down"
+        assert "fake: down" in str(caught.value.__cause__)
         await trio.sleep(30)
         with pytest.raises(BreakerOpen) as caught:
             await pool.ready()
