@@ -1,0 +1,177 @@
+"""A slice of ``make soak``, and proof that what it checks can be found wrong."""
+
+import importlib
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+import trio
+
+from voicetrio.audio import AudioSink, TurnAudio
+from voicetrio.deepgram import _DeepgramDialect
+from voicetrio.turn import Turn
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+if str(BENCHMARKS) not in sys.path:
+    sys.path.append(str(BENCHMARKS))
+soak_run = importlib.import_module("soak_run")
+soak_plan = importlib.import_module("soak_plan")
+
+SESSIONS = 26
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with ProcessPoolExecutor(min(4, os.cpu_count() or 1), get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("fixed", [1, 2, 3, None], ids=["seed 1", "seed 2", "seed 3", "a fresh seed"])
+def test_no_sample_is_stale_lost_doubled_or_out_of_order(pool, fixed, seed):
+    seed = seed if fixed is None else fixed
+    report = soak_run.Report()
+    for part in pool.map(soak_run.run_session, [seed] * SESSIONS, range(SESSIONS), chunksize=4):
+        report.add(part)
+
+    again = f"python benchmarks/soak.py --seed {seed} --start RUN --runs 1"
+    assert report.violations == [], again
+    assert report.counts["interruptions"] >= SESSIONS * soak_run.RUNS_PER_SESSION
+    met = {name for name in report.counts if name.startswith(("at ", "by "))}
+    assert met == {f"at {kind}" for kind in soak_plan.MOMENTS} | {"by interrupt", "by cancel", "by deadline"}
+
+
+def test_a_session_is_the_same_each_time():
+    first, second = soak_run.run_session(1, 0), soak_run.run_session(1, 0)
+
+    assert first.counts == second.counts
+
+
+# ---- faults planted in the core: the soak must see them
+
+real_fence, real_init, real_queue_up = TurnAudio.fence, TurnAudio.__init__, TurnAudio._queue_up
+real_receive = _DeepgramDialect.receive
+
+
+def fence_that_empties_nothing(self):
+    if self.fenced:
+        return real_fence(self)
+    queue = bytes(self._queue)
+    heard = real_fence(self)
+    self._queue += queue
+    self._sink._turns.appendleft(self)
+    return heard
+
+
+def fence_that_stays_in_line(self):
+    fenced, heard = self.fenced, real_fence(self)
+    if not fenced:
+        self._sink._turns.appendleft(self)
+    return heard
+
+
+async def queue_up_after_the_end(self, pcm):
+    sink = self._sink
+    self.converted += len(pcm) // 2
+    while pcm:
+        room = 2 * sink._room(self)
+        if room <= 0:
+            await sink._writers.park()
+            continue
+        self._queue += pcm[:room]
+        pcm = pcm[room:]
+        sink._readers.unpark_all()
+
+
+def fence_that_forgets_the_device(self):
+    playout, self._sink._playout = self._sink._playout, None
+    try:
+        return real_fence(self)
+    finally:
+        self._sink._playout = playout
+
+
+def receive_that_ignores_the_gate(self, message):
+    if not isinstance(message, bytes):
+        return real_receive(self, message)
+    gates, self._gates = self._gates, 0
+    try:
+        return real_receive(self, message)
+    finally:
+        self._gates = gates
+
+
+def open_turn_with_the_resampler_of_the_last(self, sink, number, fmt):
+    real_init(self, sink, number, fmt)
+    if self._resampler is not None:
+        sink.resampler_of_the_last = self._resampler = getattr(sink, "resampler_of_the_last", self._resampler)
+
+
+def finish_without_what_the_resampler_withholds(self):
+    self._end()
+
+
+def pieces_without_the_odd_byte(self, pcm):
+    yield pcm[: len(pcm) - len(pcm) % self.format.sample_width]
+
+
+async def queue_up_twice(self, pcm):
+    await real_queue_up(self, pcm)
+    await real_queue_up(self, pcm[: len(pcm) // 4 * 2])
+
+
+async def wait_without_looking_whether_it_was_cancelled(self):
+    if not self._over:
+        self._caller = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+    self.audio.let_pass()
+    return self._synthesis()
+
+
+def abort_that_fences_a_little_later(self, _raise_cancel):
+    self._caller = None
+    trio.lowlevel.current_trio_token().run_sync_soon(self._on_abandoned, self)
+    return trio.lowlevel.Abort.SUCCEEDED
+
+
+def cancel_without_a_clear(self, turn):
+    self._forget()
+    return ()
+
+
+FAULTS = [
+    ("stale", {(TurnAudio, "fence"): fence_that_empties_nothing}),
+    ("stale", {(TurnAudio, "fence"): fence_that_stays_in_line, (TurnAudio, "_queue_up"): queue_up_after_the_end}),
+    ("stale", {(TurnAudio, "fence"): fence_that_forgets_the_device}),
+    ("stale", {(TurnAudio, "hold_back"): lambda self: None}),
+    ("stale", {(Turn, "wait"): wait_without_looking_whether_it_was_cancelled}),
+    ("account", {(Turn, "_abort"): abort_that_fences_a_little_later}),
+    ("foreign", {(_DeepgramDialect, "receive"): receive_that_ignores_the_gate}),
+    ("doubled", {(_DeepgramDialect, "cancel"): cancel_without_a_clear}),
+    ("foreign", {(TurnAudio, "__init__"): open_turn_with_the_resampler_of_the_last}),
+    ("foreign", {(TurnAudio, "finish"): finish_without_what_the_resampler_withholds}),
+    ("foreign", {(TurnAudio, "_whole_samples"): pieces_without_the_odd_byte}),
+    ("doubled", {(TurnAudio, "_queue_up"): queue_up_twice}),
+    ("account", {(AudioSink, "_played"): lambda self: self._taken}),
+]
+
+
+@pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=[next(iter(fault.values())).__name__ for _, fault in FAULTS])
+def test_a_planted_fault_is_found(monkeypatch, kind, fault):
+    for (owner, name), broken in fault.items():
+        monkeypatch.setattr(owner, name, broken)
+
+    reports = (soak_run.run_session(11, session) for session in range(40))
+    found = next(filter(None, (report.violations for report in reports)), [])
+
+    assert kind in {violation.kind for violation in found}
+
+
+def test_a_session_that_hangs_is_found(monkeypatch):
+    monkeypatch.setattr(Turn, "resolve", lambda self: None)
+
+    found = soak_run.run_session(11, 0).violations
+
+    assert any("hangs" in violation.detail for violation in found)
