@@ -16,17 +16,31 @@ async def open_plain_nursery(reason: str) -> AsyncGenerator[trio.Nursery, None]:
     For owners whose child tasks report failures instead of raising them: then the block's own exception is alone, and
     its caller need not know that there is a nursery.  Two exceptions at once, a bug or a KeyboardInterrupt beside the
     block's own, stay a group: none is hidden.
+
+    A task may be started in it even from within a :meth:`trio.CancelScope.cancel` that reaches its block.
     """
     try:
         async with trio.open_nursery() as nursery:
             try:
-                yield nursery
+                # cancel() goes through the set of the tasks right inside of a scope.  In a scope of its own, the block
+                # is not in the same set as the tasks, and may add to that one while it is being cancelled.
+                with trio.CancelScope():
+                    yield nursery
             finally:
                 nursery.cancel_scope.cancel(reason=reason)
     except BaseExceptionGroup as group:
-        if len(group.exceptions) != 1:
+        # Cancelled from outside, the tasks say so beside whatever the block raised.  That is no second exception: the
+        # scope would take it out, and leave a group of one.
+        others = [exc for exc in group.exceptions if not _is_cancellation(exc)] or group.exceptions
+        if len(others) != 1:
             raise
-        reraise(group.exceptions[0])
+        reraise(others[0])
+
+
+def _is_cancellation(exc: BaseException) -> bool:
+    if isinstance(exc, BaseExceptionGroup):
+        return exc.split(trio.Cancelled)[1] is None
+    return isinstance(exc, trio.Cancelled)
 
 
 def reraise(exc: BaseException) -> NoReturn:
