@@ -258,6 +258,22 @@ async def test_a_device_that_holds_two_turns_keeps_the_one_that_was_not_interrup
     assert not first.audible
 
 
+async def test_what_lies_beneath_another_turn_in_the_device_will_be_heard_and_is_counted_so():
+    sink, source = open_audio_sink(8000)
+    device = Device()
+    source.attach(device)
+    first, second = sink.open_turn(), sink.open_turn()
+    for turn in (first, second):
+        await turn.write(ramp(320))
+        turn.finish()
+    drain(source)
+    device.samples = 500
+    assert first.fence() == 320
+    assert device.dropped == []
+    assert second.fence() == 0
+    assert device.dropped == [320]
+
+
 async def test_closing_the_sink_lets_the_rest_be_heard_and_then_ends_the_source():
     sink, source = open_audio_sink(8000)
     with sink:

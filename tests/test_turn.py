@@ -52,7 +52,7 @@ async def test_a_stream_can_be_read_again_from_the_start():
 
     script = Script(tokens())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(script.feed)
+        nursery.start_soon(script.feed, trio.CancelScope())
         assert await read_all(script) == ["a", FlushMarker(), "b"]
     assert await read_all(script) == ["a", FlushMarker(), "b"]
 
@@ -68,7 +68,7 @@ async def test_a_fast_stream_is_read_no_further_than_needed():
 
     script = Script(tokens())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(script.feed)
+        nursery.start_soon(script.feed, trio.CancelScope())
         await trio.testing.wait_all_tasks_blocked()
         first = taken
         await script.chunk(0)
@@ -84,7 +84,7 @@ async def test_what_the_iterator_raises_comes_out_behind_what_it_gave():
 
     script = Script(tokens())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(script.feed)
+        nursery.start_soon(script.feed, trio.CancelScope())
         assert await script.chunk(0) == "a"
         with pytest.raises(TextFailed) as caught:
             await script.chunk(1)
@@ -97,7 +97,7 @@ async def test_an_iterable_that_cannot_be_iterated_fails_like_one_that_raises():
             raise RuntimeError("no")
 
     script = Script(Broken())
-    await script.feed()
+    await script.feed(trio.CancelScope())
     with pytest.raises(TextFailed):
         await script.chunk(0)
 
@@ -107,7 +107,7 @@ async def test_a_chunk_that_cannot_be_spoken_fails_the_script():
         yield "a\udfff"
 
     script = Script(tokens())
-    await script.feed()
+    await script.feed(trio.CancelScope())
     with pytest.raises(TextFailed) as caught:
         await script.chunk(0)
     assert isinstance(caught.value.error, InputError)
@@ -128,7 +128,7 @@ async def test_a_generator_that_is_not_needed_any_more_is_closed():
     script = Script(tokens())
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(script.feed)
+            nursery.start_soon(script.feed, trio.CancelScope())
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
     assert closed
@@ -145,7 +145,7 @@ async def test_a_generator_that_fails_while_it_is_closed_is_logged(caplog):
     script = Script(tokens())
     with trio.CancelScope() as scope, caplog.at_level(logging.ERROR):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(script.feed)
+            nursery.start_soon(script.feed, trio.CancelScope())
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
     assert "in cleanup" in caplog.text
@@ -164,7 +164,7 @@ async def test_a_generator_that_never_ends_its_cleanup_holds_nobody_up(autojump_
     start = trio.current_time()
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(script.feed)
+            nursery.start_soon(script.feed, trio.CancelScope())
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
     assert trio.current_time() - start <= 1.0

@@ -49,3 +49,24 @@ def test_a_missing_file_is_the_systems_error(tmp_path):
 def test_a_path_that_cannot_be_written_is_the_systems_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         WavWriter(tmp_path / "no" / "a.wav", AudioFormat(8000))
+
+
+def test_of_a_file_that_was_cut_short_the_whole_samples_are_read(tmp_path):
+    path = tmp_path / "a.wav"
+    with WavWriter(path, AudioFormat(16_000, 2)) as wav:
+        wav.write(bytes(range(40)))
+    path.write_bytes(path.read_bytes()[:-3])
+
+    assert read_wav(path) == (AudioFormat(16_000, 2), bytes(range(36)))
+
+
+@pytest.mark.parametrize(("offset", "patch"), [(22, b"\x09\x00"), (24, b"\x00\x00\x00\x00"), (34, b"\x08\x00")])
+def test_headers_that_cannot_be_are_refused(tmp_path, offset, patch):
+    path = tmp_path / "a.wav"
+    with WavWriter(path, AudioFormat(16_000)) as wav:
+        wav.write(bytes(40))
+    data = bytearray(path.read_bytes())
+    data[offset : offset + len(patch)] = patch
+    path.write_bytes(data)
+    with pytest.raises(InputError):
+        read_wav(path)

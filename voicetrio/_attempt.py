@@ -17,7 +17,7 @@ class Attempt:
     """A turn on a link; a turn may take several.
 
     `scope` surrounds the work on it, and the scope's deadline is the watchdog over a silent provider: one scope, pushed
-    ahead by whatever comes.
+    ahead by whatever comes.  It does not run while `resting`: then it is we who take nothing.
 
     Args:
         turn: what is to be spoken.
@@ -42,6 +42,7 @@ class Attempt:
         self.scope = trio.CancelScope()
         self.error: VoiceTrioError | None = None
         self.ended = False
+        self.resting = False
         self._response_timeout = response_timeout
         self._more = False
         self._wake = trio.lowlevel.ParkingLot()
@@ -71,10 +72,6 @@ class Attempt:
         return self.ended
 
     def watch(self) -> None:
-        """Give the provider its time for the next word, if it owes us one."""
-        owed = self.link.dialect.awaiting
-        self.scope.deadline = trio.current_time() + self._response_timeout if owed else math.inf
-
-    def rest(self) -> None:
-        """Stop watching: a full sink is not the provider's silence."""
-        self.scope.deadline = math.inf
+        """Give the provider its time for the next word, if it owes us one and we are listening."""
+        watched = self.link.dialect.awaiting and not self.resting
+        self.scope.deadline = trio.current_time() + self._response_timeout if watched else math.inf

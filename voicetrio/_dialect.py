@@ -47,6 +47,13 @@ class Ended:
 
 
 @attrs.frozen
+class Answered:
+    """The provider has answered something of a turn that is not over yet: it is not silent."""
+
+    turn: int
+
+
+@attrs.frozen
 class Failed:
     """The provider refused or broke off a turn, or whatever is under way if `turn` is None.  The link is given up."""
 
@@ -66,7 +73,7 @@ class GateOpened:
     """The provider has acknowledged a cancellation: the oldest that was not."""
 
 
-Event = Audio | Spoken | Ended | Failed | MoreToSend | GateOpened
+Event = Audio | Spoken | Answered | Ended | Failed | MoreToSend | GateOpened
 Step = Message | Pause | Ended
 
 

@@ -12,9 +12,15 @@ BYTES_PER_SAMPLE = 2
 """All PCM here is signed 16-bit little-endian."""
 
 
+# No speech has a rate outside of these, and libsamplerate converts between any two of them: it gives up beyond 1:256.
+MIN_RATE, MAX_RATE = 4_000, 384_000
+
+
 def _check_rate(_instance: object, _attribute: attrs.Attribute[int], value: int) -> None:
-    if not (isinstance(value, int) and 1_000 <= value <= 768_000):
-        raise ConfigurationError(f"sample_rate must be a whole number of Hz from 1000 to 768000, not {value!r}")
+    if not (isinstance(value, int) and MIN_RATE <= value <= MAX_RATE):
+        raise ConfigurationError(
+            f"sample_rate must be a whole number of Hz from {MIN_RATE} to {MAX_RATE}, not {value!r}"
+        )
 
 
 def _check_channels(_instance: object, _attribute: attrs.Attribute[int], value: int) -> None:

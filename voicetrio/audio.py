@@ -255,6 +255,11 @@ class TurnAudio:
             self.received += len(piece) // self.format.sample_width
             await self._queue_up(self._convert(piece))
 
+    def start_over(self) -> None:
+        """Forget half a sample: what comes next is not its other half."""
+        assert not self.received
+        self._odd = b""
+
     def finish(self) -> None:
         """End the turn: bring out what the resampler withholds; what is queued can still be taken.  Idempotent.
 
@@ -280,7 +285,7 @@ class TurnAudio:
             The samples heard.  Synchronous, idempotent and safe at any time.
         """
         if self._heard_at_fence is None:
-            unplayed = self._unplayed()
+            unplayed = self._droppable()
             self._heard_at_fence = self.taken - unplayed
             if unplayed and self._sink._playout is not None:
                 self._sink._playout.drop(unplayed)
@@ -303,6 +308,10 @@ class TurnAudio:
     def _unplayed(self) -> int:
         """Our samples that the source took and the device still holds: the newest taken are the last played."""
         return min(self.taken, max(0, self._taken_until - self._sink._played()))
+
+    def _droppable(self) -> int:
+        """Our unplayed samples, unless a later turn's lie on top of them in the device: then they will be heard."""
+        return self._unplayed() if self._taken_until == self._sink._taken else 0
 
     def _whole_samples(self, pcm: bytes) -> Iterator[bytes]:
         width = self.format.sample_width

@@ -13,14 +13,15 @@ from typing import ClassVar, Self
 import attrs
 import msgspec
 
-from ._dialect import Audio, Ended, Event, Failed, GateOpened, MoreToSend, Pause, Step, TTSDialect
+from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, MoreToSend, Pause, Step, TTSDialect
+from ._json import decode_json
 from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._link.pool import Endpoint
 from ._link.window import Window
 from ._options import one_of, pairs, positive, positive_or_none, secret, text, voice_name, websocket_url, whole
 from .audio import AudioFormat
-from .errors import BadRequest, ConfigurationError, InputError, LinkClosed, ProtocolError, ProviderError, RateLimited
+from .errors import BadRequest, ConfigurationError, InputError, LinkClosed, ProviderError, RateLimited
 from .g711 import decoder
 from .text import split_text
 from .tts import TTSProvider
@@ -292,10 +293,7 @@ class _DeepgramDialect:
             # A turn that has said nothing is owed nothing.
             turn = self._turn if self._said and not self._gates else None
             return (Audio(-1 if turn is None else turn, self._decode(message)),)
-        try:
-            notice = msgspec.json.decode(message, type=_Notice)
-        except msgspec.MsgspecError as error:
-            raise self._error(ProtocolError, f"a message that is not understood: {error}") from None
+        notice = decode_json(message, _Notice, self.provider)
         match notice.type:
             case "Metadata":
                 self.request_id = notice.request_id or self.request_id
@@ -322,7 +320,9 @@ class _DeepgramDialect:
         if self._gates or again or not self._pending:
             return ()
         self._pending -= 1
-        return self._ended_if_all_came()
+        assert self._turn is not None
+        over = self._complete and not self._pending and not self._unflushed
+        return (Ended(self._turn) if over else Answered(self._turn),)
 
     def _on_cleared(self) -> Iterable[Event]:
         self._last_flushed = None  # whether the numbers go on or start again is not documented
@@ -337,17 +337,11 @@ class _DeepgramDialect:
             return ()
         self._pending -= 1
         self._unflushed = True
+        assert self._turn is not None
         if not self._complete or self._refused:
-            return ()
+            return (Answered(self._turn),)
         self._refused = True
-        assert self._turn is not None
         return (MoreToSend(self._turn),)
-
-    def _ended_if_all_came(self) -> Iterable[Event]:
-        if not self._complete or self._pending or self._unflushed:
-            return ()
-        assert self._turn is not None
-        return (Ended(self._turn),)
 
     def _error(
         self, kind: type[ProviderError], message: str, code: int | str | None = None, reason: str | None = None

@@ -31,6 +31,8 @@ or a query string.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class VoiceTrioError(Exception):
     """The root of all errors that voicetrio raises on purpose."""
@@ -87,6 +89,14 @@ class ProviderError(VoiceTrioError):
         self.code: int | str | None = code
         self.reason: str | None = reason
         self.retry_after: float | None = retry_after
+
+    def rewrite(self, clean: Callable[[str], str]) -> None:
+        """Pass all words in it that are the provider's through a function."""
+        self.message = clean(self.message)
+        self.args = (self.message,)
+        self.request_id = clean(self.request_id) if self.request_id is not None else None
+        self.reason = clean(self.reason) if self.reason is not None else None
+        self.code = clean(self.code) if isinstance(self.code, str) else self.code
 
     def __str__(self) -> str:
         head = f"{self.provider}: {self.message}" if self.provider else self.message
@@ -149,6 +159,11 @@ class UpgradeRejected(ConnectError):
     """The server refused the websocket upgrade; `status` is its HTTP status and `body` the head of its answer."""
 
     body: bytes = b""
+
+    def rewrite(self, clean: Callable[[str], str]) -> None:
+        """Pass all words in it that are the server's through a function."""
+        super().rewrite(clean)
+        self.body = clean(self.body.decode("utf-8", "replace")).encode()
 
 
 class _RejectedBadRequest(UpgradeRejected, BadRequest):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 import numpy as np
 import samplerate
 
+from ._format import MAX_RATE, MIN_RATE
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ Quality = Literal["sinc_fastest", "sinc_medium", "sinc_best"]
 before.  Its other two converters do not filter at all and are not offered."""
 
 _QUALITIES = ("sinc_fastest", "sinc_medium", "sinc_best")
-
-# libsamplerate gives up beyond a ratio of 256, and int16 speech has no rates outside these.
-_MIN_RATE, _MAX_RATE = 1_000, 768_000
 
 # Silence that pushes out whatever a converter withholds; the most is the 9 ms of sinc_best going down.
 _FLUSH_SECONDS = 0.05
@@ -53,7 +51,7 @@ class Resampler:
 
     def __init__(self, in_rate: int, out_rate: int, *, channels: int = 1, quality: Quality = "sinc_fastest") -> None:
         for rate in (in_rate, out_rate):
-            if not _MIN_RATE <= rate <= _MAX_RATE:
+            if not MIN_RATE <= rate <= MAX_RATE:
                 raise ConfigurationError(f"a sample rate of {rate} Hz cannot be resampled")
         if channels < 1:
             raise ConfigurationError(f"channels must be at least 1, not {channels}")

@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from ._attempt import Attempt
-from ._dialect import Audio, Ended, Failed, GateOpened, MoreToSend, Pause, Spoken, Step, TTSDialect
+from ._dialect import Answered, Audio, Ended, Failed, GateOpened, MoreToSend, Pause, Spoken, Step, TTSDialect
 from ._link.connection import ConnectionOptions, Dial
 from ._link.link import Link, Message
 from ._link.nursery import open_plain_nursery
@@ -269,8 +269,7 @@ class TTSSession:
             self._cancel_on_wire(attempt)
 
     async def _feed(self, turn: Turn) -> None:
-        with turn.text_scope:
-            await turn.script.feed()
+        await turn.script.feed(turn.text_scope)
 
     async def _run_turn(self, turn: Turn, options: TTSProvider) -> None:
         try:
@@ -326,6 +325,7 @@ class TTSSession:
         attempt = self._attempts[turn.number] = Attempt(
             turn, pool, link, options.response_timeout, options.cancel_timeout
         )
+        turn.start_over()
         link.dialect.begin(turn.number, options)
         try:
             with attempt.scope:
@@ -337,7 +337,7 @@ class TTSSession:
         finally:
             if self._attempts.pop(turn.number, None) is not None:
                 self._cancel_on_wire(attempt)
-            turn.request_id = link.dialect.request_id
+            turn.request_id = link.request_id
             pool.release(link)
         if not attempt.ended:
             assert attempt.error is not None, "a link that fails tells its attempts"
@@ -362,7 +362,12 @@ class TTSSession:
 
     async def _send(self, attempt: Attempt, steps: Iterator[Step]) -> None:
         timeline = attempt.turn.timeline
-        for step in steps:
+        while True:
+            # A task that was woken goes on though it has been cancelled since, and the dialect has forgotten its turn.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            step = next(steps, None)
+            if step is None:
+                break
             if isinstance(step, Pause):
                 await trio.sleep(step.seconds)
             elif isinstance(step, Ended):
@@ -386,18 +391,17 @@ class TTSSession:
             if isinstance(event, Failed):
                 self._on_failed(link, event)
             elif isinstance(event, GateOpened):
-                self._open_gate(link)
+                self._on_gate_opened(link)
             elif (attempt := self._attempts.get(event.turn)) is not None and attempt.link is link:
                 await self._on_event(attempt, event)
             elif isinstance(event, Audio):
                 self._late_bytes += len(event.pcm)
-        for attempt in self._attempts.values():
-            if attempt.link is link:
-                attempt.watch()
 
-    async def _on_event(self, attempt: Attempt, event: Audio | Spoken | Ended | MoreToSend) -> None:
+    async def _on_event(self, attempt: Attempt, event: Audio | Spoken | Answered | Ended | MoreToSend) -> None:
         match event:
             case Audio():
+                if not event.pcm:
+                    return  # nothing came, as if nothing had
                 await self._on_audio(attempt, event.pcm)
             case Spoken():
                 attempt.turn.words.extend(event.words)
@@ -405,16 +409,19 @@ class TTSSession:
                 attempt.end(event.inferred)
             case MoreToSend():
                 attempt.resume()
+        attempt.watch()
 
     async def _on_audio(self, attempt: Attempt, pcm: bytes) -> None:
         timeline = attempt.turn.timeline
-        if timeline.first_audio is None and pcm:
+        if timeline.first_audio is None:
             timeline.first_audio = trio.current_time()
-        attempt.rest()
+        attempt.resting = True  # a full sink is not the provider's silence
+        attempt.watch()
         try:
             await attempt.turn.audio.write(pcm)
         except SinkClosed as error:
             attempt.fail(error)
+        attempt.resting = False
 
     def _on_failed(self, link: Link[TTSDialect], event: Failed) -> None:
         for attempt in list(self._attempts.values()):
@@ -449,7 +456,8 @@ class TTSSession:
             provider=options.name,
         )
         dialect = options._new_dialect(trio.current_time)
-        return Link(dialect, open_connection, policy, self._on_message, self._on_lost)
+        target = endpoint.target(options.name)
+        return Link(dialect, target, open_connection, policy, self._on_message, self._on_lost)
 
     def _cancel_on_wire(self, attempt: Attempt) -> None:
         """Make the provider stop; synchronous, and no socket is touched here."""
@@ -474,9 +482,12 @@ class TTSSession:
             return
         link.fail(LinkStalled(f"a cancellation was not acknowledged within {seconds:g} s", provider=self.provider.name))
 
-    def _open_gate(self, link: Link[TTSDialect]) -> None:
+    def _on_gate_opened(self, link: Link[TTSDialect]) -> None:
         if gates := self._gates.get(link):
             gates.popleft().set()
+        for attempt in self._attempts.values():
+            if attempt.link is link:
+                attempt.watch()  # only now it is this turn's answers that the provider sends
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

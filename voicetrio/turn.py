@@ -18,7 +18,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from typing import Literal
 
 import attrs
@@ -179,27 +179,35 @@ class Script:
         """Characters known so far."""
         return sum(len(chunk) for chunk in self._chunks if isinstance(chunk, str))
 
-    async def feed(self) -> None:
-        """Read the caller's iterator to its end.  What it raises is raised by :meth:`chunks`, and so by the call."""
-        assert self._source is not None
-        iterator: AsyncIterator[Chunk] | None = None
+    async def feed(self, scope: trio.CancelScope) -> None:
+        """Read the caller's iterator to its end, or until `scope` is cancelled.
+
+        What it raises is raised by :meth:`chunk`, and so by the call; if the call is over, it is logged.
+        """
         try:
-            iterator = aiter(self._source)
-            await self._pull(iterator)
-        except Exception as exc:  # noqa: BLE001 - the caller's own error: it goes back to the caller, through chunks()
+            with scope:
+                await self._pull()
+        # Outside of the scope: of a group with a Cancelled in it only the rest arrives here.
+        except Exception as exc:
             self._failure = exc
+            if scope.cancel_called:
+                logger.exception("the text iterator of a turn that is over failed")
         finally:
             self.ended = True
             self._changed.unpark_all()
+
+    async def _pull(self) -> None:
+        assert self._source is not None
+        iterator = aiter(self._source)
+        try:
+            async for chunk in iterator:
+                self._chunks.append(check_chunk(chunk))
+                self._changed.unpark_all()
+                while len(self._chunks) - self._read >= _READ_AHEAD:
+                    await self._changed.park()
+        finally:
             if isinstance(iterator, AsyncGenerator):
                 await _close_generator(iterator)  # noqa: ASYNC102  # it shields itself, with a deadline
-
-    async def _pull(self, iterator: AsyncIterator[Chunk]) -> None:
-        async for chunk in iterator:
-            self._chunks.append(check_chunk(chunk))
-            self._changed.unpark_all()
-            while len(self._chunks) - self._read >= _READ_AHEAD:
-                await self._changed.park()
 
     async def chunk(self, index: int) -> Chunk | None:
         """The chunk at this index as soon as it is there; None behind the last.
@@ -219,11 +227,11 @@ class Script:
 
 
 async def _close_generator(generator: AsyncGenerator[object, None]) -> None:
-    with trio.move_on_after(_GENERATOR_CLEANUP_SECONDS, shield=True):
-        try:
+    try:
+        with trio.move_on_after(_GENERATOR_CLEANUP_SECONDS, shield=True):
             await generator.aclose()
-        except Exception:  # its turn is over, so there is no call left to raise it from
-            logger.exception("the text generator of a turn failed while it was being closed")
+    except Exception:  # its turn is over, so there is no call left to raise it from
+        logger.exception("the text generator of a turn failed while it was being closed")
 
 
 class Turn:
@@ -279,6 +287,12 @@ class Turn:
         self._caller = None
         self._on_abandoned(self)
         return trio.lowlevel.Abort.SUCCEEDED
+
+    def start_over(self) -> None:
+        """Forget what an earlier attempt left; not one whole sample of it had come."""
+        self.words.clear()
+        self.timeline.first_text = self.timeline.first_audio = None
+        self.audio.start_over()
 
     def fence(self) -> None:
         """Silence the turn and stop all work on it.  Synchronous and idempotent."""

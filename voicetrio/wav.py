@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from .audio import AudioFormat, AudioFrame
-from .errors import InputError
+from .errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -71,7 +71,7 @@ def read_wav(file: str | Path | IO[bytes]) -> tuple[AudioFormat, bytes]:
     """Read a WAV file of 16-bit PCM.
 
     Returns:
-        Its format and its interleaved s16le.
+        Its format and its interleaved s16le; of a file that was cut short, the whole samples that are there.
 
     Raises:
         InputError: if it is not a WAV file, or not 16-bit PCM.
@@ -82,6 +82,12 @@ def read_wav(file: str | Path | IO[bytes]) -> tuple[AudioFormat, bytes]:
             if reader.getsampwidth() != 2:
                 raise InputError(f"16-bit PCM is needed, not {8 * reader.getsampwidth()}-bit")
             fmt = AudioFormat(reader.getframerate(), reader.getnchannels())
-            return fmt, reader.readframes(reader.getnframes())
-    except (wave.Error, EOFError) as exc:
+            pcm = reader.readframes(reader.getnframes())
+    except (
+        wave.Error,
+        EOFError,
+        RuntimeError,
+        ConfigurationError,
+    ) as exc:  # RuntimeError: a chunk beyond the file's end
         raise InputError(f"not a WAV file of 16-bit PCM: {exc}") from exc
+    return fmt, pcm[: len(pcm) - len(pcm) % fmt.sample_width]

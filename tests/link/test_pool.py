@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
+import trio.lowlevel
 
 from voicetrio._link.link import Link
 from voicetrio._link.policy import Breaker, LinkPolicy, is_transient
@@ -24,6 +25,8 @@ from voicetrio.errors import (
     SessionClosed,
     rejection_class,
 )
+
+TARGET = Endpoint("ws://host/", ()).target("fake")
 
 
 class FakeDialect:
@@ -50,6 +53,8 @@ class FakeConnection:
         self.sent: list[str] = []
         self.incoming, self.messages = trio.open_memory_channel(10)
         self.answers_pings = True
+        if world.dropping:
+            self.incoming.close()
 
     async def send(self, message):
         self.sent.append(message)
@@ -78,6 +83,7 @@ class World:
         self.handshake_seconds = 1.0
         self.handshakes = 0
         self.polite = True
+        self.dropping = False
         self.connections: list[FakeConnection] = []
         self.open = 0
 
@@ -106,7 +112,7 @@ async def pool_in(world: World, dialect=FakeDialect, on_message=None, **policy) 
     async with trio.open_nursery() as nursery:
 
         def make_link():
-            return Link(dialect(), world.connect, chosen, on_message or ignore, lambda _link: None)
+            return Link(dialect(), TARGET, world.connect, chosen, on_message or ignore, lambda _link: None)
 
         yield LinkPool(nursery, make_link, chosen, Breaker("fake", chosen))
         nursery.cancel_scope.cancel()
@@ -197,6 +203,22 @@ async def test_the_breaker_opens_says_until_when_and_tries_once_when_that_has_pa
         assert 59 < caught.value.retry_after < 60.1
         await trio.sleep(60)
         await pool.ready()
+
+
+async def test_a_server_that_accepts_and_drops_everybody_is_not_stormed(autojump_clock):
+    world = World()
+    world.dropping = True
+    async with pool_in(world, attempts=3, breaker_failures=6) as pool:
+        with pytest.raises(BreakerOpen):
+            while True:
+                try:
+                    link = await pool.acquire()
+                    await trio.lowlevel.checkpoint()
+                    await trio.testing.wait_all_tasks_blocked()
+                    pool.release(link)
+                except LinkClosed:
+                    continue
+        assert world.handshakes == 6
 
 
 async def test_a_link_in_use_is_replaced_only_between_turns(autojump_clock):
@@ -336,7 +358,7 @@ async def test_only_the_endpoints_used_last_are_kept(autojump_clock):
         await trio.lowlevel.checkpoint()
 
     def make_link():
-        return Link(FakeDialect(), world.connect, policy, ignore, lambda _link: None)
+        return Link(FakeDialect(), TARGET, world.connect, policy, ignore, lambda _link: None)
 
     async with trio.open_nursery() as nursery:
         pools = LinkPools(nursery, "fake", policy)

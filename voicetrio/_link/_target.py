@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +25,7 @@ _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[
 
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 _SHOWN_LIMIT = 200
+_MESSAGE_LIMIT = 600  # of ours around it
 
 
 @attrs.frozen
@@ -93,12 +94,24 @@ class Target:
             secrets=_secrets_in([*headers, *parse_qsl(parts.query)]),
         )
 
-    def printable(self, text: str) -> str:
+    def printable(self, text: str, limit: int = _SHOWN_LIMIT) -> str:
         """`text` of the peer's, fit for a message: one line, not long, without the secrets that were sent."""
+        # Far beyond the limit nothing is shown, and a peer may send megabytes.
+        text = text[: 64 * limit]
         for secret in self._secrets:
             text = text.replace(secret, "***")
         text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-        return text if len(text) <= _SHOWN_LIMIT else f"{text[:_SHOWN_LIMIT]}…"
+        return text if len(text) <= limit else f"{text[:limit]}…"
+
+    def clean(self, error: ProviderError) -> None:
+        """Make all words in an error fit to be shown, and cut off causes that show a secret."""
+        error.rewrite(lambda text: self.printable(text, _MESSAGE_LIMIT))
+        shown: BaseException = error
+        while (cause := shown.__cause__ or shown.__context__) is not None:
+            if any(secret in repr(cause) for secret in self._secrets):
+                shown.__cause__ = shown.__context__ = None
+                return
+            shown = cause
 
 
 def _encoded_header(name: str, value: str) -> tuple[bytes, bytes]:

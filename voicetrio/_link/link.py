@@ -14,6 +14,7 @@ from typing import Generic, Protocol, TypeVar
 import trio
 
 from ..errors import ConnectTimeout, LinkClosed, LinkStalled, ProviderError
+from ._target import Target
 from .connection import Connection
 from .policy import LinkPolicy
 
@@ -55,6 +56,7 @@ class Link(Generic[D]):
 
     Args:
         dialect: the protocol's state on this connection.
+        target: where it leads; knows what must not be shown.
         connect: opens the connection.
         policy: its times.
         on_message: called with each message, in the receive loop; what it awaits slows the socket.
@@ -64,12 +66,14 @@ class Link(Generic[D]):
     def __init__(
         self,
         dialect: D,
+        target: Target,
         connect: Callable[[], AbstractAsyncContextManager[Connection]],
         policy: LinkPolicy,
         on_message: Callable[[Link[D], Message], Awaitable[None]],
         on_lost: Callable[[Link[D]], None],
     ) -> None:
         self.dialect = dialect
+        self.target = target
         self.failure: ProviderError | None = None
         self.settled = trio.Event()  # ready, or failed
         self.ended = trio.Event()
@@ -84,6 +88,12 @@ class Link(Generic[D]):
         self._handling = False
         self._last_message = 0.0
         self._born: float | None = None
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's id, fit to be shown."""
+        request_id = self.dialect.request_id
+        return None if request_id is None else self.target.printable(request_id)
 
     @property
     def usable(self) -> bool:
@@ -112,10 +122,11 @@ class Link(Generic[D]):
 
     def fail(self, error: ProviderError) -> None:
         """End the link with an error; only the first counts."""
-        if self.failure is not None:
-            return
         if error.request_id is None:
             error.request_id = self.dialect.request_id
+        self.target.clean(error)
+        if self.failure is not None:
+            return
         self.failure = error
         self.settled.set()
         self._talk.cancel(reason="the link failed")

@@ -64,7 +64,7 @@ def is_transient(error: ProviderError) -> bool:
 
 
 class Breaker:
-    """Stops connecting for a while when it keeps failing, and says so instead of trying."""
+    """Stops connecting for a while when connections keep failing, and says so instead of trying."""
 
     def __init__(self, provider: str, policy: LinkPolicy) -> None:
         self._provider = provider
@@ -83,7 +83,7 @@ class Breaker:
         left = self._closed_until - trio.current_time()
         if self._openings and left > 0:
             raise BreakerOpen(
-                f"connecting failed {self._failures} times in a row; not tried again for {left:.1f} s: {self._last}",
+                f"it failed {self._failures} times in a row and is not tried for {left:.1f} s; at last: {self._last}",
                 provider=self._provider,
                 retry_after=left,
             ) from self._last

@@ -7,7 +7,7 @@ behind instead of half a handshake.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic
+from typing import Any, Generic
 
 import attrs
 import trio
@@ -30,7 +30,11 @@ class Endpoint:
     headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
 
     def __attrs_post_init__(self) -> None:
-        Target.parse(self.url, self.headers, "")
+        self.target("")
+
+    def target(self, provider: str) -> Target:
+        """The endpoint, taken apart, for a provider's name."""
+        return Target.parse(self.url, self.headers, provider)
 
 
 # Endpoints, such as voices, whose links are kept warm.
@@ -44,6 +48,7 @@ class _Effort:
         self.done = trio.Event()
         # What whoever waits gets to hear if the effort is cancelled with its session.
         self.error: VoiceTrioError | None = SessionClosed("the session was closed")
+        self.link: Link[Any] | None = None
 
 
 class LinkPool(Generic[D]):
@@ -93,15 +98,24 @@ class LinkPool(Generic[D]):
     async def ready(self) -> Link[D]:
         """Wait until there is a link; raises and can be cancelled like :meth:`acquire`."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        failures = 0
         while (link := self._best()) is None:
             effort = self._connect()
             await effort.done.wait()
             if effort.error is not None:
                 raise effort.error
+            if effort.link is not None and effort.link.failure is not None:  # accepted, and dropped at once
+                failures += 1
+                await self._pause_or_raise(effort.link.failure, failures)
         return link
 
     def release(self, link: Link[D]) -> None:
         """The turn is off the link."""
+        # Not when it connects: some servers accept everybody and drop them at once.
+        if link.failure is None:
+            self._breaker.succeeded()
+        else:
+            self._breaker.failed(link.failure)
         if self._busy is link:
             self._busy = None
             self._refresh()
@@ -155,7 +169,7 @@ class LinkPool(Generic[D]):
 
     async def _try_to_connect(self, effort: _Effort) -> None:
         try:
-            await self._connect_with_patience()
+            effort.link = await self._connect_with_patience()
             effort.error = None
         except ProviderError as error:
             effort.error = error
@@ -165,7 +179,7 @@ class LinkPool(Generic[D]):
         if effort.error is None:
             self._refresh()
 
-    async def _connect_with_patience(self) -> None:
+    async def _connect_with_patience(self) -> Link[D]:
         failures = 0
         while True:
             self._breaker.check()
@@ -177,10 +191,10 @@ class LinkPool(Generic[D]):
             assert link.failure is not None
             failures += 1
             await self._pause_or_raise(link.failure, failures)
-        self._breaker.succeeded()
         self.connections += 1
         self._links.append(link)
         self._nursery.start_soon(self._replace_when_old, link)
+        return link
 
     async def _pause_or_raise(self, error: ProviderError, failures: int) -> None:
         if not is_transient(error):

@@ -1,0 +1,23 @@
+"""Decoding of the messages that providers send."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+
+from .errors import ProtocolError
+
+T = TypeVar("T")
+
+
+def decode_json(message: str, kind: type[T], provider: str) -> T:
+    """Decode a message into a struct; fields that it does not name are ignored, as providers add new ones.
+
+    Raises:
+        ProtocolError: if it is no JSON, or not of that shape.
+    """
+    try:
+        return msgspec.json.decode(message, type=kind)
+    except (msgspec.MsgspecError, RecursionError) as error:  # the latter: nested beyond reason
+        raise ProtocolError(f"a message that is not understood: {error}", provider=provider) from None
