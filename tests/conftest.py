@@ -1,0 +1,22 @@
+"""One seed for everything that is left to chance, printed so that a failing run can be run again exactly."""
+
+import os
+import random
+
+import pytest
+import trio
+
+_SEED = int(os.environ.get("VOICETRIO_SEED") or random.SystemRandom().randrange(2**32))
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"voicetrio: VOICETRIO_SEED={_SEED}"
+
+
+@pytest.fixture(autouse=True)
+def seed(request: pytest.FixtureRequest) -> int:
+    """Seed jitter and the order in which trio runs tasks, for each test: it fails alone as it failed in the run."""
+    seed = random.Random(f"{_SEED}/{request.node.nodeid}").randrange(2**32)
+    random.seed(seed)
+    trio._core._run._r.seed(seed)
+    return seed

@@ -1,0 +1,14 @@
+"""Every contract test takes a `case` and runs for each provider, unless it says for which."""
+
+import pytest
+from contract_cases import CASES
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marked = {name for mark in metafunc.definition.iter_markers("parametrize") for name in _names(mark.args[0])}
+    if "case" in metafunc.fixturenames and "case" not in marked:
+        metafunc.parametrize("case", CASES, ids=[case.name for case in CASES])
+
+
+def _names(names: object) -> list[str]:
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
