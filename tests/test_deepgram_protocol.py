@@ -284,7 +284,7 @@ async def test_companded_audio_is_decoded(autojump_clock, law, rate):
         {"odd_frames": True, "frame_ms": 1},
         {"empty_frames": True},
         {"speed": float("inf"), "first_audio": 0},
-        {"faults": {"one_byte_writes": True}},
+        {"faults": {"one_byte_writes": True}, "ms_per_char": 5},
         {"faults": {"fragment": 700}},
         {"faults": {"unknown_message": 3}},
         {"early_audio": 10},
