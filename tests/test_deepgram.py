@@ -1,6 +1,6 @@
 """DeepgramTTS against the failures of the asyncio class it replaces: rows D1 to D13 of docs/originals.md.
 
-Each test fails on what the original did, which its docstring tells.  Its figures are those of a run against this simulator.
+Each test fails on what the original did, which its docstring tells, with the figures of a run against this simulator.
 """
 
 import math
