@@ -97,3 +97,9 @@ def cases_with(*quirks: str) -> pytest.MarkDecorator:
     """Run a test for each provider that has all of these quirks."""
     cases = [case for case in CASES if all(quirk in case.quirks for quirk in quirks)]
     return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
+
+
+def each_quirk_of(*quirks: str) -> pytest.MarkDecorator:
+    """Run a test for each provider and each of these quirks that it has."""
+    pairs = [(case, quirk) for case in CASES for quirk in quirks if quirk in case.quirks]
+    return pytest.mark.parametrize(("case", "quirk"), pairs, ids=[f"{case.name}-{quirk}" for case, quirk in pairs])
