@@ -274,6 +274,50 @@ async def test_what_lies_beneath_another_turn_in_the_device_will_be_heard_and_is
     assert device.dropped == [320]
 
 
+async def test_a_device_that_fails_keeps_nothing_from_being_silenced(caplog):
+    class Unplugged:
+        def held(self) -> int:
+            raise OSError("gone")
+
+        def drop(self, samples: int) -> None:
+            raise OSError("gone")
+
+    sink, source = open_audio_sink(8000)
+    source.attach(Unplugged())
+    turn = sink.open_turn()
+    await turn.write(ramp(480))
+    source.receive_nowait()
+
+    assert turn.fence() == 160
+    assert drain(source) == []
+    assert "gone" in caplog.text
+
+
+async def test_drained_waits_until_all_that_was_asked_for_is_taken_or_silenced(autojump_clock):
+    sink, source = open_audio_sink(8000)
+    first, second = sink.open_turn(), sink.open_turn()
+    done = []
+
+    async def wait() -> None:
+        await sink.drained()
+        done.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await first.write(ramp(320))
+        await trio.sleep(1)
+        first.finish()
+        source.receive_nowait()
+        await trio.sleep(1)
+        source.receive_nowait()
+        await trio.sleep(1)
+        assert done == []
+        start = trio.current_time()
+        second.fence()
+    assert done == [start]
+    await sink.drained()
+
+
 async def test_closing_the_sink_lets_the_rest_be_heard_and_then_ends_the_source():
     sink, source = open_audio_sink(8000)
     with sink:

@@ -49,7 +49,7 @@ class AudioFormat:
         return samples / self.sample_rate
 
 
-@attrs.define(eq=True)
+@attrs.frozen
 class AudioFrame:
     """A piece of one turn's audio.
 
@@ -82,7 +82,7 @@ class Playout(Protocol):
     """What a playing device tells, so that an interruption is exact up to the loudspeaker.
 
     Both methods are called synchronously from within the fence, which may be inside of trio's own cancel(): they must
-    neither block nor raise.
+    not block.  What they raise is logged, and the device is then taken to hold nothing.
     """
 
     def held(self) -> int:

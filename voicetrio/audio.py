@@ -17,6 +17,7 @@ later turn never makes an earlier one wait.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
     from typing import Self
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Work done between two looks at the fence: a 1 MiB message is converted piece by piece, not in one long step.
 _PIECE_SECONDS = 0.2
@@ -122,6 +125,16 @@ class AudioSink:
         """How much audio waits to be taken."""
         return self.format.seconds(sum(turn.queued for turn in self._turns))
 
+    async def drained(self) -> None:
+        """Wait until everything that was asked for so far has been taken, or silenced.
+
+        What an attached device still holds is not waited for.  Cancelling it has no effect on the audio.
+        """
+        await trio.lowlevel.checkpoint()
+        turns = list(self._turns)
+        while not self._source_closed and any(turn.queued or not turn._finished for turn in turns):
+            await self._writers.park()
+
     def close(self) -> None:
         """Say that no turn will follow.  Idempotent; what is queued can still be taken."""
         self._closed = True
@@ -136,8 +149,22 @@ class AudioSink:
         self.close()
 
     def _played(self) -> int:
-        held = self._playout.held() if self._playout is not None else 0
+        held = 0
+        if self._playout is not None:
+            try:
+                held = self._playout.held()
+            except Exception:  # a device may go at any time, and we may be inside of a cancel()
+                logger.exception("the attached device did not say what it holds")
         return self._taken - max(0, held)
+
+    def _drop(self, samples: int) -> None:
+        """Make the device forget the newest samples."""
+        if self._playout is not None and samples:
+            self._taken -= samples
+            try:
+                self._playout.drop(samples)
+            except Exception:  # as in _played
+                logger.exception("the attached device did not drop what was interrupted")
 
     def _room(self, turn: TurnAudio) -> int:
         """How many samples this turn may add: what is queued behind it does not count."""
@@ -287,9 +314,7 @@ class TurnAudio:
         if self._heard_at_fence is None:
             unplayed = self._droppable()
             self._heard_at_fence = self.taken - unplayed
-            if unplayed and self._sink._playout is not None:
-                self._sink._playout.drop(unplayed)
-                self._sink._taken -= unplayed
+            self._sink._drop(unplayed)
             self._queue.clear()
             self._resampler = None
             self._sink._forget(self)

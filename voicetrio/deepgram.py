@@ -35,6 +35,7 @@ _SAMPLE_RATES = {
     "mulaw": (8000, 16000),
     "alaw": (8000, 16000),
 }
+_PARAMETERS = {"model", "encoding", "sample_rate", "speed", "mip_opt_out"}
 _REGIONS = ("eu", "au", "in")
 # Documentation: a session is ended with NET-0003 after this many minutes, so no turn can last longer.
 _SESSION_MINUTES = 60
@@ -86,6 +87,13 @@ class DeepgramTTS(TTSProvider):
     """
 
     name: ClassVar[str] = "deepgram"
+    _of_the_session: ClassVar[frozenset[str]] = TTSProvider._of_the_session | {
+        "characters_per_minute",
+        "flush_limit",
+        "flush_window",
+        "max_connection_age_sec",
+        "max_text",
+    }
 
     api_key: str | None = attrs.field(default=None, repr=False, converter=_key_or_environment, validator=secret)
     access_token: str | None = attrs.field(default=None, repr=False, validator=secret)
@@ -97,7 +105,7 @@ class DeepgramTTS(TTSProvider):
     max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
     speed: float | None = attrs.field(default=None, validator=positive_or_none)
     mip_opt_out: bool = False
-    extra: tuple[tuple[str, str], ...] = attrs.field(default=(), converter=pairs)
+    extra: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=pairs)
     max_text: int = attrs.field(default=2000, validator=whole(1))
     flush_limit: int = attrs.field(default=20, validator=whole(_RESERVED_FLUSHES + 1))
     flush_window: float = attrs.field(default=60.0, validator=positive)
@@ -113,6 +121,8 @@ class DeepgramTTS(TTSProvider):
             )
         if self.max_text > self.characters_per_minute:
             raise ConfigurationError("max_text must not be more than characters_per_minute: it could never be sent")
+        if double := sorted(_PARAMETERS & {name for name, _ in self.extra}):
+            raise ConfigurationError(f"extra must not contain {', '.join(double)}: there are options for them")
         if self.region is not None and self.base_url != DEFAULT_BASE_URL:
             raise ConfigurationError("give a region or a base_url, not both")
         self._check_speed()
@@ -291,8 +301,10 @@ class _DeepgramDialect:
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
             # A turn that has said nothing is owed nothing.
-            turn = self._turn if self._said and not self._gates else None
-            return (Audio(-1 if turn is None else turn, self._decode(message)),)
+            if self._turn is None or not self._said or self._gates:
+                return (Audio(-1, self._decode(message)),)
+            self._last_flushed = None
+            return (Audio(self._turn, self._decode(message)),)
         notice = decode_json(message, _Notice, self.provider)
         match notice.type:
             case "Metadata":
@@ -315,6 +327,7 @@ class _DeepgramDialect:
         return _FLUSH
 
     def _on_flushed(self, notice: _Notice) -> Iterable[Event]:
+        # Said twice, with no audio in between; whether numbers are never used again is not documented.
         again = notice.sequence_id is not None and notice.sequence_id == self._last_flushed
         self._last_flushed = notice.sequence_id
         if self._gates or again or not self._pending:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import ssl
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -31,9 +30,7 @@ from .audio import AudioFormat, AudioSink
 from .errors import (
     ConfigurationError,
     LinkClosed,
-    LinkStalled,
     NoAudio,
-    ProtocolError,
     ProviderStalled,
     SessionClosed,
     SinkClosed,
@@ -57,6 +54,7 @@ class TTSProvider(abc.ABC):
     """
 
     name: ClassVar[str]
+    _of_the_session: ClassVar[frozenset[str]] = frozenset({"connect_timeout", "heartbeat"})
 
     connect_timeout: float = attrs.field(default=10.0, validator=positive)
     response_timeout: float = attrs.field(default=5.0, validator=positive)
@@ -89,6 +87,8 @@ class TTSProvider(abc.ABC):
         known = {field.name for field in attrs.fields(type(self))}
         if unknown := sorted(set(overrides) - known):
             raise ConfigurationError(f"{type(self).__name__} has no option {', '.join(unknown)}")
+        if fixed := sorted(set(overrides) & self._of_the_session):
+            raise ConfigurationError(f"{', '.join(fixed)} cannot differ from turn to turn: open another session")
         variant = attrs.evolve(self, **overrides) if overrides else self
         return variant if voice_id is None else variant._for_voice(voice_id)
 
@@ -170,10 +170,10 @@ class TTSSession:
         self._ssl_context = ssl_context
         self._pools: LinkPools[TTSDialect] = LinkPools(nursery, provider.name, provider._policy())
         self._turns: list[Turn] = []  # not over, or perhaps still heard
+        self._abandoned: list[Turn] = []
         self._line: list[Turn] = []
         self._line_moved = trio.lowlevel.ParkingLot()
         self._attempts: dict[int, Attempt] = {}
-        self._gates: dict[Link[TTSDialect], deque[trio.Event]] = {}
         self._turn_count = 0
         self._late_bytes = 0
         self._closed = False
@@ -203,7 +203,8 @@ class TTSSession:
             text: a string, or an async iterable of strings and :class:`~voicetrio.text.FlushMarker`, joined verbatim.
                 It is read in a task of its own; an async generator is closed if its turn ends first.
             voice_id: another voice for this turn.
-            overrides: other options of the provider for this turn.
+            overrides: other options of the provider for this turn; those of its links, such as limits and the timeout
+                of connecting, cannot differ.
 
         Returns:
             How it went: `outcome` is ``"interrupted"`` if :meth:`interrupt` came first.
@@ -215,6 +216,9 @@ class TTSSession:
             SinkClosed: if nobody will read the sink.
             ProviderError: if the provider failed and trying again did not help, or the first audio had come.
             Exception: whatever the text iterator raised.
+
+        It returns up to the sink's `max_seconds` before its last sample is heard; to interrupt a turn in that time use
+        :meth:`interrupt`, and to wait for its end :meth:`~voicetrio.audio.AudioSink.drained`.
 
         Cancelling it, by any scope, is an interruption, in the very moment in which the scope is cancelled: not one
         more sample of the turn can be read from the source.
@@ -259,8 +263,12 @@ class TTSSession:
 
     def _abandon(self, turn: Turn) -> None:
         """A scope around the caller was cancelled.  Runs inside of that cancel(): synchronous, and raises nothing."""
+        if turn.audio.fenced:
+            return
         self._fence(turn)
-        self.last_interruption = interruption([turn])
+        # One cancel() may reach several calls, in any order; before their tasks have run it is one interruption.
+        self._abandoned = sorted([*self._abandoned, turn], key=lambda turn: turn.number)
+        self.last_interruption = interruption(self._abandoned)
 
     def _fence(self, turn: Turn) -> None:
         turn.fence()
@@ -283,6 +291,7 @@ class TTSSession:
         except TextFailed as failed:
             turn.fail(failed.error)
         finally:
+            self._abandoned = []
             self._line.remove(turn)
             self._line_moved.unpark_all()
 
@@ -382,16 +391,12 @@ class TTSSession:
 
     async def _on_message(self, link: Link[TTSDialect], message: Message) -> None:
         """Hand a message's events to their turns; in the link's receive loop."""
-        try:
-            events = link.dialect.receive(message)
-        except ProtocolError as error:
-            link.fail(error)
-            return
-        for event in events:
+        for event in link.dialect.receive(message):
             if isinstance(event, Failed):
                 self._on_failed(link, event)
             elif isinstance(event, GateOpened):
-                self._on_gate_opened(link)
+                link.acknowledged()
+                self._watch_attempts(link)  # only now does it owe its answers to the turn that is under way
             elif (attempt := self._attempts.get(event.turn)) is not None and attempt.link is link:
                 await self._on_event(attempt, event)
             elif isinstance(event, Audio):
@@ -410,6 +415,11 @@ class TTSSession:
             case MoreToSend():
                 attempt.resume()
         attempt.watch()
+
+    def _watch_attempts(self, link: Link[TTSDialect]) -> None:
+        for attempt in self._attempts.values():
+            if attempt.link is link:
+                attempt.watch()
 
     async def _on_audio(self, attempt: Attempt, pcm: bytes) -> None:
         timeline = attempt.turn.timeline
@@ -431,8 +441,6 @@ class TTSSession:
 
     def _on_lost(self, link: Link[TTSDialect]) -> None:
         assert link.failure is not None
-        for gate in self._gates.pop(link, ()):
-            gate.set()
         for attempt in list(self._attempts.values()):
             if attempt.link is link:
                 attempt.fail(link.failure)
@@ -460,34 +468,22 @@ class TTSSession:
         return Link(dialect, target, open_connection, policy, self._on_message, self._on_lost)
 
     def _cancel_on_wire(self, attempt: Attempt) -> None:
-        """Make the provider stop; synchronous, and no socket is touched here."""
+        """Make the provider stop.
+
+        This may run inside of a cancel(): it makes marks, sets deadlines and cancels scopes; it starts no task and
+        touches no socket.
+        """
         link = attempt.link
         if not link.usable or attempt.ended:
             return
         messages = link.dialect.cancel(attempt.turn.number)
         if messages is None:
-            attempt.pool.taint(link)
+            link.close()
             return
         for message in messages:
             link.send_nowait(message)
         if messages and link.dialect.gated:
-            gate = trio.Event()
-            self._gates.setdefault(link, deque()).append(gate)
-            self._nursery.start_soon(self._watch_gate, link, gate, attempt.cancel_timeout)
-
-    async def _watch_gate(self, link: Link[TTSDialect], gate: trio.Event, seconds: float) -> None:
-        """Give up a link on which a cancellation is not acknowledged in time: the next turn goes to another one."""
-        with trio.move_on_after(seconds):
-            await gate.wait()
-            return
-        link.fail(LinkStalled(f"a cancellation was not acknowledged within {seconds:g} s", provider=self.provider.name))
-
-    def _on_gate_opened(self, link: Link[TTSDialect]) -> None:
-        if gates := self._gates.get(link):
-            gates.popleft().set()
-        for attempt in self._attempts.values():
-            if attempt.link is link:
-                attempt.watch()  # only now it is this turn's answers that the provider sends
+            link.expect_acknowledgement(attempt.cancel_timeout)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

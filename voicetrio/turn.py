@@ -275,10 +275,12 @@ class Turn:
         if not self._over:
             self._caller = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort)
-        if trio.current_effective_deadline() == -math.inf:
-            self._on_abandoned(self)
-            await trio.lowlevel.checkpoint_if_cancelled()
-        self.audio.let_pass()
+        try:
+            if trio.current_effective_deadline() == -math.inf:
+                self._on_abandoned(self)
+                await trio.lowlevel.checkpoint_if_cancelled()
+        finally:
+            self.audio.let_pass()
         if self._error is not None:
             raise self._error
         return self._synthesis()

@@ -1,5 +1,6 @@
 """The policy of links, with connections that are made of nothing."""
 
+import random
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -53,6 +54,7 @@ class FakeConnection:
         self.sent: list[str] = []
         self.incoming, self.messages = trio.open_memory_channel(10)
         self.answers_pings = True
+        self.ended = False
         if world.dropping:
             self.incoming.close()
 
@@ -69,6 +71,8 @@ class FakeConnection:
             raise LinkClosed("closed", provider="fake", code=1000) from None
 
     async def ping(self):
+        if self.ended:
+            raise LinkClosed("closed", provider="fake", code=1000)
         if self.answers_pings:
             await trio.lowlevel.checkpoint()
         else:
@@ -270,7 +274,7 @@ async def test_a_failed_replacement_leaves_the_old_link_in_use(autojump_clock):
         assert world.handshakes == 2
 
 
-async def test_with_a_spare_a_tainted_link_costs_no_handshake(autojump_clock):
+async def test_with_a_spare_a_link_that_was_given_up_costs_no_handshake(autojump_clock):
     world = World()
     async with pool_in(world, spare=True) as pool:
         for turn in range(5):
@@ -279,8 +283,68 @@ async def test_with_a_spare_a_tainted_link_costs_no_handshake(autojump_clock):
             assert trio.current_time() - start == (0 if turn else 1)
             await trio.sleep(2)
             assert world.open == 2
-            pool.taint(link)
+            link.close()
             assert not link.usable
+            pool.release(link)
+
+
+async def test_what_is_not_acknowledged_in_time_ends_the_link(autojump_clock):
+    world = World()
+    async with pool_in(world) as pool:
+        link = await pool.ready()
+        for _ in range(3):
+            link.expect_acknowledgement(2.0)
+            await trio.sleep(1.5)
+            link.expect_acknowledgement(2.0)
+            link.acknowledged()
+            await trio.sleep(1)
+            link.acknowledged()
+        link.acknowledged()  # nobody asked
+        await trio.sleep(10)
+        assert link.usable
+        link.expect_acknowledgement(2.0)
+        await trio.sleep(1.9)
+        assert link.usable
+        await trio.sleep(0.2)
+        assert isinstance(link.failure, LinkStalled)
+
+
+async def test_what_came_before_the_end_is_handed_over_though_a_ping_met_the_end_first(autojump_clock):
+    handed = []
+
+    async def slow(_link, message):
+        await trio.sleep(60)
+        handed.append(message)
+
+    world = World()
+    async with pool_in(world, on_message=slow, heartbeat=30.0) as pool:
+        link = await pool.ready()
+        connection = world.connections[0]
+        for number in range(3):
+            await connection.incoming.send(str(number))
+        connection.incoming.close()
+        connection.ended = True
+        await link.ended.wait()
+        assert handed == ["0", "1", "2"]
+        assert link.failure.code == 1000
+
+
+async def test_a_sender_that_is_cancelled_while_it_is_woken_sends_nothing(autojump_clock):
+    world = World()
+    async with pool_in(world) as pool:
+        link = await pool.ready()
+        for _ in range(200):
+            world.connections[0].sent.clear()
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    for number in range(60):
+                        nursery.start_soon(link.send, f"stale {number}")
+                    for _ in range(random.randrange(6)):
+                        await trio.lowlevel.checkpoint()
+                    scope.cancel()
+                    link.send_nowait("clear")
+            await trio.testing.wait_all_tasks_blocked()
+            assert world.connections[0].sent[-1] == "clear"
 
 
 async def test_an_impolite_peer_gets_its_time_and_no_more(autojump_clock):

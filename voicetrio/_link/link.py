@@ -6,6 +6,7 @@ and what it reads it hands over before it reads on, so that a full sink slows th
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -87,6 +88,8 @@ class Link(Generic[D]):
         self._outbox_changed = trio.lowlevel.ParkingLot()
         self._handling = False
         self._last_message = 0.0
+        self._owed: deque[float] = deque()  # until when
+        self._owed_scope = trio.CancelScope()
         self._born: float | None = None
 
     @property
@@ -152,10 +155,24 @@ class Link(Generic[D]):
 
     async def send(self, message: Message) -> None:
         """Queue a message, waiting for room.  Cancelling it sends nothing."""
-        await trio.lowlevel.checkpoint()
-        while len(self._outbox) >= _OUTBOX:
+        while True:
+            # Right before the message is queued: a task that was woken goes on though it has been cancelled since.
+            await trio.lowlevel.checkpoint()
+            if len(self._outbox) < _OUTBOX:
+                break
             await self._outbox_changed.park()
         self.send_nowait(message)
+
+    def expect_acknowledgement(self, seconds: float) -> None:
+        """Fail if :meth:`acknowledged` is not called in time.  For a fence: it starts no task, it sets a deadline."""
+        self._owed.append(trio.current_time() + seconds)
+        self._owed_scope.deadline = self._owed[0]
+
+    def acknowledged(self) -> None:
+        """The oldest acknowledgement that was expected has come."""
+        if self._owed:
+            self._owed.popleft()
+            self._owed_scope.deadline = self._owed[0] if self._owed else math.inf
 
     async def _run_loops(self, connection: Connection) -> None:
         for message in self.dialect.greet(connection.headers):
@@ -164,7 +181,7 @@ class Link(Generic[D]):
             self._talk = nursery.cancel_scope
             if self.dialect.ready:
                 self._become_ready()
-            for loop in (self._send_loop, self._receive_loop, self._watch):
+            for loop in (self._send_loop, self._receive_loop, self._watch, self._watch_owed):
                 nursery.start_soon(self._guard, loop, connection)
 
     async def _guard(self, loop: Callable[[Connection], Awaitable[None]], connection: Connection) -> None:
@@ -173,7 +190,9 @@ class Link(Generic[D]):
         except LinkStalled as error:
             self.fail(error)
         except LinkClosed as error:
-            self.fail(self.dialect.explain(error))
+            # Only the receive loop says that the link has ended: what had come before it is handed over first.
+            if loop == self._receive_loop:
+                self.fail(self.dialect.explain(error))
         except ProviderError as error:
             self.fail(error)
 
@@ -208,6 +227,11 @@ class Link(Generic[D]):
         while self._policy.heartbeat is not None:
             await trio.sleep(self._policy.heartbeat)
             await self._ping(connection)
+
+    async def _watch_owed(self, _connection: Connection) -> None:
+        with self._owed_scope:
+            await trio.sleep_forever()
+        raise LinkStalled("a cancellation was not acknowledged in time", provider=self.dialect.provider, code=1006)
 
     async def _ping(self, connection: Connection) -> None:
         """Ask for a sign of life.

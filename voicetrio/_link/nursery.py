@@ -17,15 +17,13 @@ async def open_plain_nursery(reason: str) -> AsyncGenerator[trio.Nursery, None]:
     its caller need not know that there is a nursery.  Two exceptions at once, a bug or a KeyboardInterrupt beside the
     block's own, stay a group: none is hidden.
 
-    A task may be started in it even from within a :meth:`trio.CancelScope.cancel` that reaches its block.
+    From within a :meth:`trio.CancelScope.cancel` that reaches the block no task may be started in it: trio is going
+    through the set of its tasks.
     """
     try:
         async with trio.open_nursery() as nursery:
             try:
-                # cancel() goes through the set of the tasks right inside of a scope.  In a scope of its own, the block
-                # is not in the same set as the tasks, and may add to that one while it is being cancelled.
-                with trio.CancelScope():
-                    yield nursery
+                yield nursery
             finally:
                 nursery.cancel_scope.cancel(reason=reason)
     except BaseExceptionGroup as group:

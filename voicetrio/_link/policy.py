@@ -93,7 +93,7 @@ class Breaker:
         self._failures += 1
         self._last = error
         if self._failures >= self._policy.breaker_failures:
-            cooldown = self._policy.breaker_cooldown * 2**self._openings
+            cooldown = self._policy.breaker_cooldown * 2 ** min(self._openings, 10)
             self._closed_until = trio.current_time() + min(cooldown, self._policy.breaker_cooldown_max)
             self._openings += 1
 

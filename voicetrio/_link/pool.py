@@ -91,8 +91,7 @@ class LinkPool(Generic[D]):
         Cancelling it leaves the connecting under way, for the next turn.
         """
         self._busy = link = await self.ready()
-        if self._policy.spare and len(self._links) < 2:
-            self._connect()
+        self.warm()
         return link
 
     async def ready(self) -> Link[D]:
@@ -119,20 +118,12 @@ class LinkPool(Generic[D]):
         if self._busy is link:
             self._busy = None
             self._refresh()
+            if self._policy.spare:
+                self.warm()
 
     def warm(self) -> None:
-        """Have a link ready soon, if there is none.  Does not wait and does not fail."""
-        if self._best() is None:
-            self._connect()
-
-    def taint(self, link: Link[D]) -> None:
-        """Never use this link again, and close it in the background."""
-        if link in self._links:
-            self._links.remove(link)
-        if self._busy is link:
-            self._busy = None
-        link.close()
-        if self._policy.spare:
+        """Have a link ready soon, and a spare one if the policy says so.  Does not wait and does not fail."""
+        if self._best() is None or (self._policy.spare and len(self._links) < 2):
             self._connect()
 
     def idle(self) -> bool:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 # What is received at once is also worked through at once, without a checkpoint: 4 KiB of two-byte frames in 60 ms,
-# 64 KiB in a second.  In return a 32 KiB message costs 0.2 ms more; speech in real time has one or two of them a second.
+# 64 KiB in a second.  In return a 32 KiB message costs 0.2 ms more; speech in real time has one or two a second.
 _RECEIVE_BYTES = 4 * 2**10
 
 # Leaving by an exception we send the close frame, but the caller should not wait for the answer.
