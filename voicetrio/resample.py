@@ -2,7 +2,7 @@
 
 libsamplerate compensates its own group delay, so content is not shifted: what it costs is a few samples withheld until
 later input arrives (1–9 ms, by quality).  :meth:`Resampler.flush` brings them out, :meth:`Resampler.discard` forgets
-them.  The output is the same however the input is cut.
+them.  However the input is cut the output is the same, but for roundings of the last bit.
 """
 
 from __future__ import annotations

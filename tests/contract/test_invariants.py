@@ -678,7 +678,7 @@ async def test_i6_interruptions_of_a_stalled_link_do_not_pile_up(case, autojump_
         assert max(tasks) - tasks[0] <= 100
         narrows[0].widen()
         await it.speak(NEXT)
-        assert len(it.commands()) <= 200
+        assert it.session.statistics().connections == 2  # the stalled link was given up early
 
 
 async def test_i6_a_sink_that_nobody_reads_slows_the_socket(case):

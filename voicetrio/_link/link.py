@@ -24,6 +24,9 @@ Message = str | bytes
 # Messages that wait for the send loop.  Text is small and the loop is quick: this bounds what a stalled peer costs.
 _OUTBOX = 32
 
+# Cancellations that may be unanswered at a time: more than a listener can ask for in one round trip.
+_MOST_OWED = 32
+
 
 class LinkDialect(Protocol):
     """What a link must know of the protocol it speaks."""
@@ -164,7 +167,13 @@ class Link(Generic[D]):
         self.send_nowait(message)
 
     def expect_acknowledgement(self, seconds: float) -> None:
-        """Fail if :meth:`acknowledged` is not called in time.  For a fence: it starts no task, it sets a deadline."""
+        """Fail if :meth:`acknowledged` is not called in time.  For a fence: it starts no task, it sets a deadline.
+
+        A peer that owes many has stopped listening: then nothing is piled up until the time is over.
+        """
+        if len(self._owed) >= _MOST_OWED:
+            self.fail(LinkStalled("cancellations are not acknowledged", provider=self.dialect.provider, code=1006))
+            return
         self._owed.append(trio.current_time() + seconds)
         self._owed_scope.deadline = self._owed[0]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import attrs
 import h11
@@ -56,12 +56,12 @@ class Request:
     @property
     def path(self) -> str:
         """The path without the query."""
-        return urlsplit(self.target).path
+        return self.target.partition("?")[0]
 
     @property
     def query(self) -> list[tuple[str, str]]:
         """The query's parameters in order, decoded."""
-        return parse_qsl(urlsplit(self.target).query, keep_blank_values=True)
+        return parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
 
     @property
     def upgrade(self) -> bool:
@@ -158,8 +158,9 @@ def switching_protocols(request: Request, headers: Iterable[tuple[str, str]], su
 def _head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
     phrase = HTTPStatus(status).phrase if status in _KNOWN else "Unknown"
     lines = [f"HTTP/1.1 {status} {phrase}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+    # A value may repeat what the client sent: whatever that was, it must stay one line that a header can carry.
+    lines += [f"{name}: {' '.join(value.splitlines())}" for name, value in headers]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
 def _tokens(value: str) -> set[str]:
