@@ -74,6 +74,11 @@ class SessionPlan:
     prewarm: bool
     capacity: float
 
+    @property
+    def exact(self) -> bool:
+        """Whether what comes out is what went in, and nothing is resampled."""
+        return self.provider_rate == self.sink_rate
+
 
 @attrs.frozen
 class Moment:
@@ -134,7 +139,7 @@ def plan_session(rng: random.Random) -> SessionPlan:
     """Draw a session."""
     provider_rate = rng.choice(PROVIDER_RATES)
     # Less than half of the sessions resample: comparing is exact either way, but costs more there.
-    sink_rate = provider_rate if provider_rate in SINK_RATES and rng.random() < 0.7 else rng.choice(SINK_RATES)
+    sink_rate = provider_rate if provider_rate in SINK_RATES and rng.random() < 0.75 else rng.choice(SINK_RATES)
     shortest, longest = rng.choice(_CHUNKS)
     limited = rng.random() < 0.1
     frames = rng.choice(((0.02, 0.02), (0.005, 0.08), (0.04, 0.2), (0.1, 0.1)))
@@ -149,10 +154,11 @@ def plan_session(rng: random.Random) -> SessionPlan:
         frame_ms_min=shortest,
         frame_ms_max=longest,
         seed=rng.randrange(2**32),
-        ms_per_char=rng.choice((4.0, 12.0, 25.0)),
+        ms_per_char=(shortest + longest) / 2 * rng.choice((0.05, 0.1, 0.2)),  # the turn's mark is a frame at most
         speed=rng.choice((1.0, 4.0, 4.0, 20.0, math.inf)),
         flush_limit=20 if limited else 0,
         characters_limit=2400 if limited else 0,
+        characters_window=59.0,  # not 60: text sent when the minute is just over may have been quicker than that before
         odd_frames=rng.random() < 0.4,
         empty_frames=rng.random() < 0.05,
         shared_sequence=rng.random() < 0.5,
@@ -192,10 +198,10 @@ def plan_run(rng: random.Random, session: SessionPlan) -> RunPlan:
 
 
 def _text(rng: random.Random, session: SessionPlan) -> str:
-    """A text that makes a few frames on the wire, at most a second: what takes long in reality is cut short here."""
+    """A text that makes a few frames on the wire: half the time goes to messages, a sixth to resampling."""
     longest = session.options.frame_ms_max or 40.0
     shortest = session.options.frame_ms_min or longest
-    milliseconds = min(rng.uniform(0.5, 5) * (shortest + longest) / 2, 1000)
+    milliseconds = min(rng.uniform(0.5, 4.5) * (shortest + longest) / 2, 1000 if session.exact else 400)
     return "x" * max(1, round(milliseconds / session.options.ms_per_char))
 
 
@@ -216,7 +222,7 @@ def _chunks(rng: random.Random, session: SessionPlan, kind: MomentKind) -> tuple
 def _options(rng: random.Random, session: SessionPlan, kind: MomentKind) -> dict[str, Any]:
     late = kind == "before_marker" or (kind == "edge" and rng.random() < 0.5)
     options: dict[str, Any] = {
-        "first_audio": rng.choice((0.0, 0.137, rng.uniform(0, 0.3))),
+        "first_audio": rng.choice((0.137 if kind == "silence" else 0.0, 0.137, rng.uniform(0, 0.3))),
         "end_marker": "late" if late else rng.choice(("normal",) * 8 + ("double",)),
         "end_marker_delay": rng.choice((0.125, 0.5)),
         "late_frames": rng.choice((0, 0, 0, 1, 3)),
@@ -233,7 +239,7 @@ def _moment(rng: random.Random, session: SessionPlan, plan: RunPlan, kind: Momen
     elif kind in ("at_once", "frame") and means == "deadline":
         means = "cancel"
     if kind == "frame":
-        return Moment(kind, 0.0, 0, rng.choice((1, 1, 1, 2, 2, 3, 5)), means, in_reader=rng.random() < 0.6)
+        return Moment(kind, 0.0, 0, rng.choice((1, 1, 1, 1, 2, 2, 3)), means, in_reader=rng.random() < 0.6)
     return Moment(kind, _seconds(rng, session, plan, kind), _passes(rng, kind), 0, means, in_reader=False)
 
 
@@ -262,8 +268,8 @@ def _seconds(rng: random.Random, session: SessionPlan, plan: RunPlan, kind: Mome
 def _passes(rng: random.Random, kind: MomentKind) -> int:
     match kind:
         case "at_once":
-            return rng.randint(0, 25)
+            return rng.randint(0, 20)
         case "edge":
-            return rng.randint(0, 60)
+            return rng.randint(0, 40)
         case _:
             return rng.choice((0, 0, rng.randint(0, 12)))

@@ -163,7 +163,8 @@ class _Session:
         for name in ("_attempts", "_line"):
             if left := getattr(tts, name):
                 self._ledger.found("leak", f"{name} still has {left}")
-        if any(gates for gates in tts._gates.values()) and not self._plan.options.clear_never:
+        links = [link for pool in tts._pools._pools.values() for link in pool._links if link.usable]
+        if any(link.dialect.gated for link in links):
             self._ledger.found("leak", "a gate is left")
         self._ledger.settle()
         self._check_bytes(tts.statistics().late_bytes)
@@ -240,7 +241,7 @@ class _Session:
             if cut is before:
                 cut = None  # its end had come, but its caller did not know yet: it will find out when it runs
         if cut is not None:
-            self._ledger.cut(cut)
+            self._ledger.cut(cut, by_scope=moment.means == "cancel")
             self._hit = True
         self._probe()
 
@@ -274,10 +275,10 @@ class _Session:
     def _find_cut(self, turn: Spoken, number: int) -> None:
         """The call was cancelled by nobody here, that is by a deadline, or when its end had already come."""
         cut = self._tts.last_interruption
-        if cut is None or cut.turns != (number,):
+        if cut is None or number not in cut.turns:
             self._ledger.found("account", f"turn {number} was cancelled, and left {cut}", turn.run)
             return
-        self._ledger.cut(cut)
+        self._ledger.cut(cut, by_scope=True)
         self._hit = True
         self._probe()
 
@@ -300,10 +301,12 @@ class _Session:
         aimed_at, moment = self._aim
         if turn is aimed_at and turn.frames >= moment.frames:
             self._aim = None
+            if not turn.running:  # its scope is left, but it is still heard
+                moment = attrs.evolve(moment, means="interrupt")
             if moment.in_reader:
-                self._strike(*(aimed_at, moment))
+                self._strike(turn, moment)
             else:
-                self._nursery.start_soon(self._strike_from_another_task, aimed_at, moment)
+                self._nursery.start_soon(self._strike_from_another_task, turn, moment)
                 return
             self._struck.set()
 

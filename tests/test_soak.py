@@ -109,6 +109,14 @@ def open_turn_with_the_resampler_of_the_last(self, sink, number, fmt):
         sink.resampler_of_the_last = self._resampler = getattr(sink, "resampler_of_the_last", self._resampler)
 
 
+def hold_nothing_back(self):
+    pass
+
+
+def played_as_if_there_were_no_device(self):
+    return self._taken
+
+
 def finish_without_what_the_resampler_withholds(self):
     self._end()
 
@@ -141,32 +149,37 @@ def cancel_without_a_clear(self, turn):
     return ()
 
 
+# What is found, what is broken, and the only moment at which it shows, if there is but one.
 FAULTS = [
-    ("stale", {(TurnAudio, "fence"): fence_that_empties_nothing}),
-    ("stale", {(TurnAudio, "fence"): fence_that_stays_in_line, (TurnAudio, "_queue_up"): queue_up_after_the_end}),
-    ("stale", {(TurnAudio, "fence"): fence_that_forgets_the_device}),
-    ("stale", {(TurnAudio, "hold_back"): lambda self: None}),
-    ("stale", {(Turn, "wait"): wait_without_looking_whether_it_was_cancelled}),
-    ("account", {(Turn, "_abort"): abort_that_fences_a_little_later}),
-    ("foreign", {(_DeepgramDialect, "receive"): receive_that_ignores_the_gate}),
-    ("doubled", {(_DeepgramDialect, "cancel"): cancel_without_a_clear}),
-    ("foreign", {(TurnAudio, "__init__"): open_turn_with_the_resampler_of_the_last}),
-    ("foreign", {(TurnAudio, "finish"): finish_without_what_the_resampler_withholds}),
-    ("foreign", {(TurnAudio, "_whole_samples"): pieces_without_the_odd_byte}),
-    ("doubled", {(TurnAudio, "_queue_up"): queue_up_twice}),
-    ("account", {(AudioSink, "_played"): lambda self: self._taken}),
+    ("stale", {(TurnAudio, "fence"): fence_that_empties_nothing}, None),
+    ("stale", {(TurnAudio, "fence"): fence_that_stays_in_line, (TurnAudio, "_queue_up"): queue_up_after_the_end}, None),
+    ("stale", {(TurnAudio, "fence"): fence_that_forgets_the_device}, None),
+    ("stale", {(TurnAudio, "hold_back"): hold_nothing_back}, "edge"),
+    ("stale", {(Turn, "wait"): wait_without_looking_whether_it_was_cancelled}, "edge"),
+    ("stale account", {(Turn, "_abort"): abort_that_fences_a_little_later}, None),
+    ("foreign doubled", {(_DeepgramDialect, "receive"): receive_that_ignores_the_gate}, None),
+    ("foreign doubled", {(_DeepgramDialect, "cancel"): cancel_without_a_clear}, None),
+    ("foreign", {(TurnAudio, "__init__"): open_turn_with_the_resampler_of_the_last}, None),
+    ("foreign", {(TurnAudio, "finish"): finish_without_what_the_resampler_withholds}, None),
+    ("foreign", {(TurnAudio, "_whole_samples"): pieces_without_the_odd_byte}, None),
+    ("doubled foreign", {(TurnAudio, "_queue_up"): queue_up_twice}, None),
+    ("account stale", {(AudioSink, "_played"): played_as_if_there_were_no_device}, None),
 ]
 
 
-@pytest.mark.parametrize(("kind", "fault"), FAULTS, ids=[next(iter(fault.values())).__name__ for _, fault in FAULTS])
-def test_a_planted_fault_is_found(monkeypatch, kind, fault):
+@pytest.mark.parametrize(
+    ("kinds", "fault", "moment"), FAULTS, ids=[next(iter(fault.values())).__name__ for _, fault, _ in FAULTS]
+)
+def test_a_planted_fault_is_found(monkeypatch, kinds, fault, moment):
     for (owner, name), broken in fault.items():
         monkeypatch.setattr(owner, name, broken)
+    if moment is not None:
+        monkeypatch.setattr(soak_plan, "MOMENTS", {moment: 1})
 
     reports = (soak_run.run_session(11, session) for session in range(40))
     found = next(filter(None, (report.violations for report in reports)), [])
 
-    assert kind in {violation.kind for violation in found}
+    assert {violation.kind for violation in found} & set(kinds.split())
 
 
 def test_a_session_that_hangs_is_found(monkeypatch):
