@@ -153,6 +153,12 @@ class Stage:
         await self.check_whole(spoken, text)
         return spoken
 
+    async def speak_streamed(self, *script):
+        """A whole turn of streamed text, see :func:`chunks`, which must be exact."""
+        spoken = await self.session.synthesize(chunks(*script))
+        await self.check_whole(spoken, "".join(chunk for chunk in script if isinstance(chunk, str)))
+        return spoken
+
     async def check_whole(self, spoken, text, rate=None):
         """Every sample of a completed turn, and no other, was heard."""
         assert spoken.outcome == "completed"
