@@ -5,22 +5,60 @@ provider.open(sink) as session`` owns a nursery, its connections and all tasks; 
 ``session.synthesize()`` silences the turn, exactly, and the next one starts on a warm connection.
 """
 
-from .audio import AudioFormat as AudioFormat
-from .audio import AudioFrame as AudioFrame
-from .audio import AudioSink as AudioSink
-from .audio import AudioSource as AudioSource
-from .audio import Playout as Playout
-from .audio import open_audio_sink as open_audio_sink
-from .deepgram import DeepgramTTS as DeepgramTTS
-from .errors import VoiceTrioError as VoiceTrioError
-from .text import FlushMarker as FlushMarker
-from .tts import TTSSession as TTSSession
-from .tts import TTSStatistics as TTSStatistics
-from .turn import Interruption as Interruption
-from .turn import Synthesis as Synthesis
-from .turn import Timeline as Timeline
-from .turn import Word as Word
-from .wav import WavWriter as WavWriter
-from .wav import read_wav as read_wav
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .audio import AudioFormat, AudioFrame, AudioSink, AudioSource, Playout, open_audio_sink
+    from .deepgram import DeepgramTTS
+    from .errors import VoiceTrioError
+    from .text import FlushMarker
+    from .tts import TTSSession, TTSStatistics
+    from .turn import Interruption, Synthesis, Timeline, Word
+    from .wav import WavWriter, read_wav
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "AudioFormat",
+    "AudioFrame",
+    "AudioSink",
+    "AudioSource",
+    "DeepgramTTS",
+    "FlushMarker",
+    "Interruption",
+    "Playout",
+    "Synthesis",
+    "TTSSession",
+    "TTSStatistics",
+    "Timeline",
+    "VoiceTrioError",
+    "WavWriter",
+    "Word",
+    "open_audio_sink",
+    "read_wav",
+]
+
+# Each module is imported when a name of it is first asked for.  The pytest plugin lies in this package: it is loaded
+# into every run of whoever has voicetrio installed, and must not bring trio and numpy along.
+_HOMES = {
+    "audio": ("AudioFormat", "AudioFrame", "AudioSink", "AudioSource", "Playout", "open_audio_sink"),
+    "deepgram": ("DeepgramTTS",),
+    "errors": ("VoiceTrioError",),
+    "text": ("FlushMarker",),
+    "tts": ("TTSSession", "TTSStatistics"),
+    "turn": ("Interruption", "Synthesis", "Timeline", "Word"),
+    "wav": ("WavWriter", "read_wav"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

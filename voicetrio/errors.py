@@ -93,7 +93,7 @@ class ProviderError(VoiceTrioError):
     def rewrite(self, clean: Callable[[str], str]) -> None:
         """Pass all words in it that are the provider's through a function."""
         self.message = clean(self.message)
-        self.args = (self.message,)
+        super().__init__(self.message)  # so that repr() shows the new words, too
         self.request_id = clean(self.request_id) if self.request_id is not None else None
         self.reason = clean(self.reason) if self.reason is not None else None
         self.code = clean(self.code) if isinstance(self.code, str) else self.code

@@ -16,8 +16,8 @@ FAILED = 1
 USAGE = 2
 INTERRUPTED = 128 + signal.SIGINT
 
-ENDING = (signal.SIGINT, signal.SIGTERM)
-"""The signals that ask a command to end."""
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The signals that ask a command to end; Windows has no SIGHUP."""
 
 
 def status_of(signum: int) -> int:

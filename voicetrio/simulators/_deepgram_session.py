@@ -132,7 +132,7 @@ class DeepgramSession:
             self._connection.log("received", message=message)
             try:
                 command = self._decoder.decode(message)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, RecursionError):  # the latter: nested beyond reason
                 raise Closing(1008, "DATA-0000") from None
             if command.type == "Close":
                 await self._on_close()
