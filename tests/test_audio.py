@@ -293,6 +293,15 @@ async def test_a_device_that_fails_keeps_nothing_from_being_silenced(caplog):
     assert "gone" in caplog.text
 
 
+async def test_turns_without_audio_do_not_pile_up_while_nobody_reads():
+    sink, _ = open_audio_sink(8000)
+    for _ in range(100):
+        sink.open_turn().finish()
+        sink.open_turn().fence()
+
+    assert len(sink._turns) == 0
+
+
 async def test_drained_waits_until_all_that_was_asked_for_is_taken_or_silenced(autojump_clock):
     sink, source = open_audio_sink(8000)
     first, second = sink.open_turn(), sink.open_turn()

@@ -302,6 +302,8 @@ class TurnAudio:
     def _end(self) -> None:
         self._odd = b""
         self._finished = True
+        if not self._queue:
+            self._sink._forget(self)  # now, as perhaps nobody reads
         self._sink._readers.unpark_all()
         self._sink._writers.unpark_all()
 
@@ -317,7 +319,6 @@ class TurnAudio:
             self._sink._drop(unplayed)
             self._queue.clear()
             self._resampler = None
-            self._sink._forget(self)
             self._end()
         return self._heard_at_fence
 

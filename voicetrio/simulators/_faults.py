@@ -120,15 +120,17 @@ class FaultState:
 
     def _adopt(self, faults: Faults) -> None:
         self._faults = faults
-        self.messages = self.audio = self.written = 0
-        self.pending = [name for name in INSERTS if getattr(faults, name) is not None]
+        self.messages: int = 0
+        self.audio: int = 0
+        self.written: int = 0
+        self.pending: list[str] = [name for name in INSERTS if getattr(faults, name) is not None]
         counts = (
             faults.stall_after,
             faults.close_after,
             faults.drop_after_messages,
             faults.half_open_after,
         )
-        self.quiet = (
+        self.quiet: bool = (
             counts == (None,) * len(counts)
             and not self.pending
             and not faults.accept_silent

@@ -98,11 +98,13 @@ class Server(Generic[OptionsT]):
     ) -> None:
         self.options: OptionsT = simulator.options
         self.url = url
-        self.host, self.port = address or (IN_MEMORY_HOST, 80)
+        host, port = address or (IN_MEMORY_HOST, 80)
+        self.host: str = host
+        self.port: int = port
         self.log: list[dict[str, Any]] = []
         self.segments: list[Segment] = []
-        self.connections = 0
-        self.open_connections = 0
+        self.connections: int = 0
+        self.open_connections: int = 0
         self._simulator = simulator
         self._nursery = nursery
         self._in_memory = address is None

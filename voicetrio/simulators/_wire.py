@@ -30,7 +30,7 @@ class Wire:
     """
 
     def __init__(self, stream: trio.abc.Stream, state: FaultState) -> None:
-        self.torn = False
+        self.torn: bool = False
         self.half_open = False
         self._stream = stream
         self._state = state
