@@ -12,12 +12,12 @@ install = $(UV) pip install --quiet --python $(BIN)/python --editable ".[$(1)]"
 venv = $(UV) venv --quiet --python $(PYTHON) $(VENV)
 endif
 
-# 127: httpx is the user's choice; 900: our context managers yield in nurseries on purpose; 91x: hot paths say in their
-# docstrings where they do not checkpoint.
-NOT_ASYNC := ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
+# 114: it does not find functions that are started by name; 127: httpx is the user's choice; 900: our context managers
+# yield in nurseries on purpose; 91x: hot paths say in their docstrings where they do not checkpoint.
+NOT_ASYNC := ASYNC114,ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint soak clean help
+.PHONY: demo test lint soak sessions footprint clean help
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -43,8 +43,14 @@ lint: $(VENV)/.extra-dev ## ruff, flake8-async, mypy --strict, pyright --verifyt
 	$(BIN)/mypy
 	PATH=$(CURDIR)/$(BIN):$$PATH PYTHONPATH=. pyright --verifytypes voicetrio --ignoreexternal
 
-soak: $(VENV)/.extra-test ## one million tagged interruptions (RUNS=… SEED=… for another slice)
+soak: $(VENV)/.extra-test ## one million tagged interruptions (ARGS="--runs … --seed …" for another slice)
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
+sessions: $(VENV)/.extra-test ## open and cancel 10,000 sessions at random points, and look at what is left
+	@$(BIN)/python benchmarks/sessions.py $(ARGS)
+
+footprint: $(VENV)/.extra-test ## time and memory of the import, and memory of an idle session
+	@$(BIN)/python benchmarks/footprint.py $(ARGS)
 
 clean: ## remove the environment and what the targets wrote
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache
