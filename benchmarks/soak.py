@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 STATE = HERE / "out" / "soak.json"
 MILLION = 1_000_000
-BATCH = 10
+BATCH = 4
 """Sessions that a process runs before it reports."""
 
 _MIN_STATE_RUNS = 10_000  # a run that takes seconds need not be continued

@@ -158,7 +158,6 @@ def plan_session(rng: random.Random) -> SessionPlan:
         speed=rng.choice((1.0, 4.0, 4.0, 20.0, math.inf)),
         flush_limit=20 if limited else 0,
         characters_limit=2400 if limited else 0,
-        characters_window=59.0,  # not 60: text sent when the minute is just over may have been quicker than that before
         odd_frames=rng.random() < 0.4,
         empty_frames=rng.random() < 0.05,
         shared_sequence=rng.random() < 0.5,
