@@ -106,17 +106,19 @@ async def _open_sessions(url: str, sessions: int, measure: Callable[[], int]) ->
     before = measure()
     async with trio.open_nursery() as nursery:
         for _ in range(sessions):
-            await nursery.start(_idle_session, url)
+            ready = trio.Event()
+            nursery.start_soon(_idle_session, url, ready)
+            await ready.wait()
         used = measure() - before
         nursery.cancel_scope.cancel()
     return used / sessions
 
 
-async def _idle_session(url: str, task_status: trio.TaskStatus[None]) -> None:
+async def _idle_session(url: str, ready: trio.Event) -> None:
     sink, _source = open_audio_sink()
     async with DeepgramTTS(api_key="k", base_url=url).open(sink) as tts:
         await tts.prewarm()
-        task_status.started()
+        ready.set()
         await trio.sleep_forever()
 
 

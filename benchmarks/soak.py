@@ -16,6 +16,7 @@ import secrets
 import signal
 import sys
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).resolve().parent
-STATE = HERE / "out" / "soak.json"
 MILLION = 1_000_000
 BATCH = 4
 """Sessions that a process runs before it reports."""
@@ -87,23 +87,30 @@ class State:
         """Write the state file."""
         if self.runs < _MIN_STATE_RUNS:
             return
-        STATE.parent.mkdir(exist_ok=True)
+        path = _state_file(self.start, self.runs)
+        path.parent.mkdir(exist_ok=True)
         fields: dict[str, Any] = attrs.asdict(self) | {"done": sorted(self.done), "counts": dict(self.counts)}
-        scratch = STATE.with_suffix(".new")
+        scratch = path.with_suffix(".new")
         scratch.write_text(json.dumps(fields))
-        scratch.replace(STATE)
+        scratch.replace(path)
 
     @classmethod
     def load(cls, seed: int | None, start: int, runs: int) -> State | None:
         """The state of an unfinished soak of the same kind, of the same sources."""
-        if runs < _MIN_STATE_RUNS or not STATE.exists():
+        path = _state_file(start, runs)
+        if runs < _MIN_STATE_RUNS or not path.exists():
             return None
-        fields = json.loads(STATE.read_text())
+        fields = json.loads(path.read_text())
         state = cls(**fields | {"done": set(fields["done"]), "counts": Counter(fields["counts"])})
         same = (state.start, state.runs, state.sources) == (start, runs, _sources())
         if not same or seed not in (None, state.seed) or len(state.done) == len(list(state.sessions)):
             return None
         return state
+
+
+def _state_file(start: int, runs: int) -> Path:
+    slice_ = "" if (start, runs) == (0, MILLION) else f"-{start}-{runs}"
+    return HERE / "out" / f"soak{slice_}.json"
 
 
 def _sources() -> str:
@@ -122,7 +129,11 @@ def _begin_process() -> None:
 def _do(job: Job) -> Report:
     report = Report()
     for session, runs in job.sessions:
-        report.add(run_session(job.seed, session, runs))
+        try:
+            report.add(run_session(job.seed, session, runs))
+        except Exception:  # noqa: BLE001 - a crash is a finding like any other, and is told with its seed
+            last = session * RUNS_PER_SESSION + runs - 1
+            report.violations.append(Violation(last, "error", traceback.format_exc()))
     return report
 
 
@@ -143,7 +154,8 @@ def _soak(state: State, processes: int, console: Console) -> list[Violation]:
         Progress(*columns, console=console) as progress,
         ProcessPoolExecutor(processes, get_context("spawn"), _begin_process) as pool,
     ):
-        bar = progress.add_task("", total=sum(runs for _, runs in state.sessions), completed=done_before, rate=0)
+        total = sum(runs for _, runs in state.sessions)
+        bar = progress.add_task("", total=total, completed=done_before, rate=0)
         running: dict[Future[Report], Job] = {}
         try:
             while True:
@@ -159,7 +171,7 @@ def _soak(state: State, processes: int, console: Console) -> list[Violation]:
                 spent = time.monotonic() - begun
                 state.seconds = before + spent
                 done = state.counts["interruptions"]
-                progress.update(bar, completed=done, rate=(done - done_before) / spent)
+                progress.update(bar, completed=min(done, total), rate=(done - done_before) / spent)
                 if spent - saved > _SAVE_EVERY:
                     state.save()
                     saved = spent

@@ -65,26 +65,6 @@ def fence_that_empties_nothing(self):
     return heard
 
 
-def fence_that_stays_in_line(self):
-    fenced, heard = self.fenced, real_fence(self)
-    if not fenced:
-        self._sink._turns.appendleft(self)
-    return heard
-
-
-async def queue_up_after_the_end(self, pcm):
-    sink = self._sink
-    self.converted += len(pcm) // 2
-    while pcm:
-        room = 2 * sink._room(self)
-        if room <= 0:
-            await sink._writers.park()
-            continue
-        self._queue += pcm[:room]
-        pcm = pcm[room:]
-        sink._readers.unpark_all()
-
-
 def fence_that_forgets_the_device(self):
     playout, self._sink._playout = self._sink._playout, None
     try:
@@ -152,7 +132,6 @@ def cancel_without_a_clear(self, turn):
 # What is found, what is broken, and the only moment at which it shows, if there is but one.
 FAULTS = [
     ("stale", {(TurnAudio, "fence"): fence_that_empties_nothing}, None),
-    ("stale", {(TurnAudio, "fence"): fence_that_stays_in_line, (TurnAudio, "_queue_up"): queue_up_after_the_end}, None),
     ("stale", {(TurnAudio, "fence"): fence_that_forgets_the_device}, None),
     ("stale", {(TurnAudio, "hold_back"): hold_nothing_back}, "edge"),
     ("stale", {(Turn, "wait"): wait_without_looking_whether_it_was_cancelled}, "edge"),
