@@ -3,6 +3,7 @@ import logging
 import pytest
 import trio
 
+from voicetrio._attempt import Attempt
 from voicetrio.audio import open_audio_sink
 from voicetrio.errors import InputError, LinkClosed
 from voicetrio.text import FlushMarker
@@ -264,3 +265,13 @@ def test_the_parts_of_a_timeline_add_up():
     assert timeline.parts() == {"started": 0.5, "first_text": 0.5, "first_sample": 0.25, "fenced": 0.75, "ended": 0.0}
     assert sum(timeline.parts().values()) == timeline.total == 2.0
     assert timeline.time_to_first_audio == 1.25
+
+
+async def test_of_an_attempts_end_and_its_failure_the_first_counts():
+    for first, second in (("end", "fail"), ("fail", "end")):
+        attempt = Attempt(Stage().turn, None, None, 1.0, 1.0)
+        calls = {"end": lambda it=attempt: it.end(False), "fail": lambda it=attempt: it.fail(LinkClosed("gone"))}
+        calls[first]()
+        calls[second]()
+        assert attempt.ended == (first == "end")
+        assert (attempt.error is None) == (first == "end")

@@ -48,13 +48,16 @@ class Attempt:
         self._wake = trio.lowlevel.ParkingLot()
 
     def fail(self, error: VoiceTrioError) -> None:
-        """End it with an error; only the first counts."""
-        if self.error is None:
-            self.error = error
+        """End it with an error; what came first counts, the end or an error."""
+        if self.ended or self.error is not None:
+            return
+        self.error = error
         self.scope.cancel(reason="the attempt failed")
 
     def end(self, inferred: bool) -> None:
-        """All audio has come."""
+        """All audio has come, unless it has failed before."""
+        if self.error is not None:
+            return
         self.ended = True
         self.turn.inferred = inferred
         self._wake.unpark_all()

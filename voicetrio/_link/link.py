@@ -17,6 +17,7 @@ import trio
 from ..errors import ConnectTimeout, LinkClosed, LinkStalled, ProviderError
 from ._target import Target
 from .connection import Connection
+from .nursery import plain_exceptions
 from .policy import LinkPolicy
 
 Message = str | bytes
@@ -186,12 +187,13 @@ class Link(Generic[D]):
     async def _run_loops(self, connection: Connection) -> None:
         for message in self.dialect.greet(connection.headers):
             self.send_nowait(message)
-        async with trio.open_nursery() as nursery:
-            self._talk = nursery.cancel_scope
-            if self.dialect.ready:
-                self._become_ready()
-            for loop in (self._send_loop, self._receive_loop, self._watch, self._watch_owed):
-                nursery.start_soon(self._guard, loop, connection)
+        with plain_exceptions():
+            async with trio.open_nursery() as nursery:
+                self._talk = nursery.cancel_scope
+                if self.dialect.ready:
+                    self._become_ready()
+                for loop in (self._send_loop, self._receive_loop, self._watch, self._watch_owed):
+                    nursery.start_soon(self._guard, loop, connection)
 
     async def _guard(self, loop: Callable[[Connection], Awaitable[None]], connection: Connection) -> None:
         try:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NoReturn
 
 import trio
@@ -14,18 +14,27 @@ async def open_plain_nursery(reason: str) -> AsyncGenerator[trio.Nursery, None]:
     """A nursery that is cancelled when its block is left, and out of which a lone exception comes as it is.
 
     For owners whose child tasks report failures instead of raising them: then the block's own exception is alone, and
-    its caller need not know that there is a nursery.  Two exceptions at once, a bug or a KeyboardInterrupt beside the
-    block's own, stay a group: none is hidden.
+    its caller need not know that there is a nursery.
 
     From within a :meth:`trio.CancelScope.cancel` that reaches the block no task may be started in it: trio is going
     through the set of its tasks.
     """
-    try:
+    with plain_exceptions():
         async with trio.open_nursery() as nursery:
             try:
                 yield nursery
             finally:
                 nursery.cancel_scope.cancel(reason=reason)
+
+
+@contextmanager
+def plain_exceptions() -> Iterator[None]:
+    """Around a nursery: let a lone exception out as it is.
+
+    Two exceptions at once, a bug or a KeyboardInterrupt beside the block's own, stay a group: none is hidden.
+    """
+    try:
+        yield
     except BaseExceptionGroup as group:
         # Cancelled from outside, the tasks say so beside whatever the block raised.  That is no second exception: the
         # scope would take it out, and leave a group of one.

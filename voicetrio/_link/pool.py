@@ -12,7 +12,7 @@ from typing import Any, Generic
 import attrs
 import trio
 
-from ..errors import ProviderError, SessionClosed, VoiceTrioError
+from ..errors import LinkClosed, ProviderError, ProviderStalled, SessionClosed, VoiceTrioError
 from ._target import Target
 from .link import D, Link
 from .policy import Breaker, LinkPolicy, is_transient
@@ -113,7 +113,7 @@ class LinkPool(Generic[D]):
         # Not when it connects: some servers accept everybody and drop them at once.
         if link.failure is None:
             self._breaker.succeeded()
-        else:
+        elif isinstance(link.failure, LinkClosed | ProviderStalled) and is_transient(link.failure):
             self._breaker.failed(link.failure)
         if self._busy is link:
             self._busy = None

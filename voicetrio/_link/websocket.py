@@ -43,7 +43,7 @@ from ._handshake import rejection, request_id
 from ._target import Target
 from ._wire import FrameStream, Transport
 from .connection import Connection, ConnectionOptions, Dial
-from .nursery import reraise
+from .nursery import plain_exceptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
@@ -111,19 +111,16 @@ async def _connect(
         frames = FrameStream(stream, target, send_timeout=options.send_timeout, close_timeout=options.close_timeout)
         connection = _WebSocket(transport, frames, target, options)
         close_timeout = _HURRIED_CLOSE_TIMEOUT
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(connection.run)
-            try:
-                await connection.opened(deadline)
-                yield connection
-                close_timeout = options.close_timeout
-            finally:
-                with trio.move_on_after(close_timeout, shield=True):
-                    await connection.end()
-    except BaseExceptionGroup as group:
-        if len(group.exceptions) != 1:
-            raise
-        reraise(group.exceptions[0])
+        with plain_exceptions():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(connection.run)
+                try:
+                    await connection.opened(deadline)
+                    yield connection
+                    close_timeout = options.close_timeout
+                finally:
+                    with trio.move_on_after(close_timeout, shield=True):
+                        await connection.end()
     finally:
         with trio.CancelScope(shield=True):
             await trio.aclose_forcefully(transport)
@@ -181,14 +178,14 @@ class _WebSocket:
 
     async def run(self) -> None:
         """Run the tasks of the connection until :meth:`end` ends them."""
-        with self._tasks_scope:
+        with plain_exceptions(), self._tasks_scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._stream.release_stuck_writers)
                 nursery.start_soon(self._read)
 
     async def _read(self) -> None:
         """Run trio-websocket's reader task; never raises because of the peer."""
-        with self._reader_scope:
+        with plain_exceptions(), self._reader_scope:
             try:
                 async with trio.open_nursery() as nursery:
                     self._ws = await trio_websocket.wrap_client_stream(
