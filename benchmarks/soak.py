@@ -30,6 +30,8 @@ from rich.table import Table
 from soak_check import Violation
 from soak_run import RUNS_PER_SESSION, Report, run_session
 
+import voicetrio
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -116,7 +118,7 @@ def _state_file(start: int, runs: int) -> Path:
 def _sources() -> str:
     """A fingerprint of the code: interruptions counted with other code do not count."""
     digest = hashlib.sha256()
-    for path in sorted([*HERE.parent.glob("voicetrio/**/*.py"), *HERE.glob("soak*.py")]):
+    for path in sorted([*Path(voicetrio.__file__).parent.rglob("*.py"), *HERE.glob("soak*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
