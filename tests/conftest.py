@@ -17,6 +17,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 def seed(request: pytest.FixtureRequest) -> int:
     """Seed jitter and the order in which trio runs tasks, for each test: it fails alone as it failed in the run."""
     seed = random.Random(f"{_SEED}/{request.node.nodeid}").randrange(2**32)
+    print(f"VOICETRIO_SEED={_SEED}")  # noqa: T201 - shown if the test fails
     random.seed(seed)
     trio._core._run._r.seed(seed)
     return seed

@@ -12,7 +12,7 @@ import trio
 from contract_cases import cases_with, each_quirk_of
 from contract_tools import stage
 
-from voicetrio import VoiceTrioError
+from voicetrio import FlushMarker, VoiceTrioError
 from voicetrio.errors import (
     AuthenticationError,
     BadRequest,
@@ -247,9 +247,9 @@ async def test_dropped_at_every_byte_of_a_turn(case, autojump_clock):
     assert 200 < len(outcomes) < 500
 
 
-async def test_dropped_at_every_third_byte_of_a_handshake(case, seed, autojump_clock):
+async def test_dropped_at_every_fifth_byte_of_a_handshake(case, seed, autojump_clock):
     """And of the first words of the connection: always tried again."""
-    for byte in range(seed % 3, 560, 3):
+    for byte in range(seed % 5, 560, 5):
         async with stage(case, faults=Faults(drop_after_bytes=byte, connections=1), options=SHORT_TURN, pace=0) as it:
             await it.speak("Hm")
             assert it.server.connections == 2 or byte > 500
@@ -274,8 +274,10 @@ async def test_dropped_at_every_third_byte_of_a_handshake(case, seed, autojump_c
 )
 async def test_a_quirk_that_harms_no_turn(case, quirk, autojump_clock):
     """Nor the turn after one that was interrupted: before its first audio, in the middle, after its last."""
+    marker = FlushMarker()
     async with stage(case, options=case.quirks[quirk]) as it:
         await it.speak(TEXT)
+        await it.speak_streamed("One part, ", marker, "and another, ", marker, 0.7, "and a last.")
         for seconds in (0.1, 0.3, 0.5, 1.2):
             with trio.move_on_after(seconds) as scope:
                 await it.session.synthesize(TEXT)

@@ -476,7 +476,8 @@ async def test_i4_the_block_is_left_in_time(case, how, after, autojump_clock):
 
     async def speak(session):
         try:
-            result.append(await session.synthesize(LONG * 10))
+            with trio.fail_after(100):
+                result.append(await session.synthesize(LONG * 10))
         except SessionClosed as error:
             result.append(error)
 
@@ -508,7 +509,7 @@ async def test_i4_the_block_is_left_in_time_by_an_exception(case, how, autojump_
 
 
 async def _synthesize_until_closed(session):
-    with pytest.raises(SessionClosed):
+    with trio.fail_after(100), pytest.raises(SessionClosed):
         await session.synthesize(LONG)
 
 
@@ -526,7 +527,7 @@ async def test_i4_a_prewarm_under_way_elsewhere_ends_with_the_block(case, autoju
     result = []
 
     async def prewarm(session):
-        with pytest.raises(SessionClosed):
+        with trio.fail_after(100), pytest.raises(SessionClosed):
             await session.prewarm()
         result.append(session)
 

@@ -154,7 +154,7 @@ async def test_a_part_cut_at_any_step_leaves_the_next_turn_exact(case, part, in_
         report = await sweep_target(play.with_a_next_turn)
         report.raise_if_problems()
     assert report.steps > 40
-    assert play.cut > 0.8 * report.steps
+    assert play.cut > 0.5 * report.steps
 
 
 @pytest.mark.parametrize("part", [two_at_once, refused_and_reconnected])
@@ -199,7 +199,7 @@ async def test_a_session_left_while_it_speaks_and_cancelled_at_any_step(case, in
     assert report.steps > 100
 
 
-@pytest.mark.parametrize(("part", "number"), [(connect, 29), (first_turn, 97)])
+@pytest.mark.parametrize(("part", "number"), [(connect, 47), (first_turn, 97)])
 async def test_cancelled_twice(case, part, number, seed, in_memory, autojump_clock):
     """First the part, and then everything, at any step of the clean-up and of what follows."""
     async with scenario(case, part) as play:
