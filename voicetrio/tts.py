@@ -168,6 +168,7 @@ class TTSSession:
         self._nursery = nursery
         self._dial = dial
         self._ssl_context = ssl_context
+        self._endpoint = provider._endpoint()
         self._pools: LinkPools[TTSDialect] = LinkPools(nursery, provider.name, provider._policy())
         self._turns: list[Turn] = []  # not over, or perhaps still heard
         self._abandoned: list[Turn] = []
@@ -448,7 +449,7 @@ class TTSSession:
     # -- links -------------------------------------------------------------------------------------------------------
 
     def _pool(self, options: TTSProvider) -> LinkPool[TTSDialect]:
-        endpoint = options._endpoint()
+        endpoint = self._endpoint if options is self.provider else options._endpoint()
         return self._pools.get(endpoint, options._policy(), partial(self._make_link, endpoint, options))
 
     def _make_link(self, endpoint: Endpoint, options: TTSProvider) -> Link[TTSDialect]:
