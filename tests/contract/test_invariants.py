@@ -297,6 +297,26 @@ async def test_i1_interrupt_drops_all_turns_that_a_device_holds(case, autojump_c
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("which", ["earlier", "later"])
+async def test_i1_an_interruption_leaves_another_sessions_audio_in_the_device(case, which, autojump_clock):
+    """A device forgets from the end: what lies below another session's audio is heard, and said to have been."""
+    at_once = {"first_audio": 0.0, "speed": math.inf}
+    async with stage(case, pace=None, options=at_once) as it, trio.open_nursery() as nursery:
+        device = Device(it.player.source, ahead=5.0)
+        nursery.start_soon(device.run)
+        async with case.make_provider(it.server.url).open(it.sink, dial=it.server.dial) as other:
+            await it.session.synthesize(SHORT)
+            await other.synthesize(NEXT)
+            await trio.sleep(0.05)
+            cut = (it.session if which == "earlier" else other).interrupt()
+            await trio.sleep(3)
+            assert not device.held()
+        first, second = it.audio(SHORT), it.audio(NEXT)
+        assert device.played == (first + second if which == "earlier" else first)
+        assert cut.samples_heard == (len(first) // 2 if which == "earlier" else 0)
+        nursery.cancel_scope.cancel()
+
+
 async def test_i1_interrupt_silences_turns_in_line_and_audio_still_queued(case, autojump_clock):
     async with stage(case, pace=None, sink={"max_seconds": 5}) as it, trio.open_nursery() as nursery:
         results = [{}, {}]
