@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import samplerate
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from voicetrio.errors import ConfigurationError
@@ -96,3 +97,37 @@ def test_channels_and_qualities_that_cannot_be_are_refused():
         Resampler(8000, 16000, channels=0)
     with pytest.raises(ConfigurationError, match="quality"):
         Resampler(8000, 16000, quality="zero_order_hold")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from([1, 2, 3, 5, 6, 7, 8, 11, 12, 13, 48, 960, 3542, 4888, 6210, 9600]), min_size=5, max_size=60
+    )
+)
+def test_no_input_is_lost_where_few_samples_come_of_many(cuts):
+    """The wrapper's own process() drops input that is not needed to fill the output it allots."""
+    data = noise(sum(cuts))
+    whole = Resampler(48_000, 8000)
+    expected = np.frombuffer(whole.process(data) + whole.flush(), "<i2").astype(int)
+    pieces = Resampler(48_000, 8000)
+    got, start = b"", 0
+    for cut in cuts:
+        got += pieces.process(data[2 * start : 2 * (start + cut)])
+        start += cut
+    got += pieces.flush()
+
+    assert np.abs(np.frombuffer(got, "<i2") - expected).max(initial=0) <= 1
+
+
+@pytest.mark.parametrize("quality", ["sinc_fastest", "sinc_medium", "sinc_best"])
+@pytest.mark.parametrize(("in_rate", "out_rate"), [(48_000, 8000), (24_000, 44_100), (8000, 48_000), (44_100, 16_000)])
+def test_the_output_is_that_of_converting_all_at_once(in_rate, out_rate, quality):
+    data = noise(30_000)
+    resampler = Resampler(in_rate, out_rate, quality=quality)
+    got = np.frombuffer(resampler.process(data) + resampler.flush(), "<i2").astype(int)
+    at_once = samplerate.resample(np.frombuffer(data, "<i2").astype(np.float32), out_rate / in_rate, quality)
+    expected = np.clip(np.rint(at_once), -32768, 32767)
+    compared = len(got) - out_rate // 50  # it drops what its filter withholds at the end
+
+    assert np.abs(got[:compared] - expected[:compared]).max() <= 1

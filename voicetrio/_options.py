@@ -10,11 +10,14 @@ import attrs
 
 from .errors import ConfigurationError
 
+# Seconds, of any option: a year, to keep times in what floats and clocks can tell apart.
+_MOST = 366 * 86_400
+
 
 def positive(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Check an option that must be a number, and more than nothing."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
-        raise ConfigurationError(f"{attribute.name} must be a number greater than 0, not {value!r}")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= _MOST:
+        raise ConfigurationError(f"{attribute.name} must be a number greater than 0 and at most {_MOST:g}")
 
 
 def positive_or_none(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -94,4 +97,8 @@ def websocket_url(base: str, default_path: str, parameters: Mapping[str, str]) -
         raise ConfigurationError("base_url must have neither a fragment, nor spaces or line breaks")
     path = parts.path if parts.path.strip("/") else default_path
     query = [*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()]
-    return urlunsplit((scheme, parts.netloc, path, urlencode(query), ""))
+    try:
+        encoded = urlencode(query)
+    except UnicodeEncodeError:
+        raise ConfigurationError("a query parameter has a lone surrogate, which no encoding can carry") from None
+    return urlunsplit((scheme, parts.netloc, path, encoded, ""))

@@ -40,6 +40,9 @@ logger: logging.Logger = logging.getLogger(__name__)
 # Work done between two looks at the fence: a 1 MiB message is converted piece by piece, not in one long step.
 _PIECE_SECONDS = 0.2
 
+# An hour of audio is no longer a bound, it is a mistake.
+_MOST_SECONDS = 3600
+
 
 def open_audio_sink(
     sample_rate: int = 24_000,
@@ -66,8 +69,11 @@ def open_audio_sink(
         ConfigurationError: for a format or length that cannot be.
     """
     fmt = AudioFormat(sample_rate, channels)
-    if not 0 < frame_seconds <= max_seconds < float("inf"):
-        raise ConfigurationError(f"0 < frame_seconds <= max_seconds is needed, not {frame_seconds} and {max_seconds}")
+    numbers = all(isinstance(value, int | float) for value in (frame_seconds, max_seconds))
+    if not numbers or not 0 < frame_seconds <= max_seconds <= _MOST_SECONDS:
+        raise ConfigurationError(
+            f"0 < frame_seconds <= max_seconds <= {_MOST_SECONDS} is needed, not {frame_seconds!r} and {max_seconds!r}"
+        )
     Resampler(sample_rate, sample_rate, quality=quality)  # says at once if the quality is unknown
     sink = AudioSink(fmt, max_seconds, quality)
     return sink, AudioSource(sink, frame_seconds)

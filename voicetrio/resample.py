@@ -7,6 +7,7 @@ them.  However the input is cut the output is the same, but for roundings of the
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import numpy as np
@@ -24,16 +25,40 @@ before.  Its other two converters do not filter at all and are not offered."""
 
 _QUALITIES = ("sinc_fastest", "sinc_medium", "sinc_best")
 
-# Silence that pushes out whatever a converter withholds; the most is the 9 ms of sinc_best going down.
-_FLUSH_SECONDS = 0.05
+# Input samples that libsamplerate's filters reach on either side of an output sample, at ratios of 1 and above: the
+# sizes of its tables over their steps.  Below 1 the filter is stretched by the ratio.
+_REACH = {"sinc_fastest": 2464 / 128, "sinc_medium": 22438 / 491, "sinc_best": 340239 / 2381}
 
-_NOTHING: NDArray[np.float32] = np.empty(0, np.float32)
+# More than the filter needs, in input samples: positions are counted in floating point.
+_MARGIN = 4
 
 
 class _Converter(Protocol):
-    def process(self, data: NDArray[np.float32], ratio: float, end_of_input: bool = ...) -> NDArray[np.float32]: ...
+    def read(self, num_frames: int) -> NDArray[np.float32]: ...
 
     def reset(self) -> None: ...
+
+
+class _Feed:
+    """What a converter takes its input from; apart from the resampler, as the converter keeps a reference."""
+
+    def __init__(self, channels: int) -> None:
+        self._channels = channels
+        self._pieces: list[NDArray[np.float32]] = []
+        self.starved = False
+
+    def add(self, data: NDArray[np.float32]) -> None:
+        self._pieces.append(data.reshape(-1, self._channels) if self._channels > 1 else data)
+
+    def clear(self) -> None:
+        self._pieces.clear()
+
+    def pull(self) -> NDArray[np.float32]:
+        if not self._pieces:
+            self.starved = True
+            self.add(np.empty(0, np.float32))
+        pieces, self._pieces = self._pieces, []
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
 class Resampler:
@@ -61,8 +86,13 @@ class Resampler:
         self.out_rate: int = out_rate
         self.channels: int = channels
         self._ratio = out_rate / in_rate
-        self._converter = cast("_Converter", samplerate.Resampler(quality, channels))
-        self._waiting = _NOTHING
+        self._lag = math.ceil(_REACH[quality] / min(1.0, self._ratio)) + _MARGIN
+        self._feed = _Feed(channels)
+        # Not samplerate.Resampler: its process() loses input that is not needed to fill the output it allots.  This one
+        # is asked for what can be had and no more, so that it never meets the end of its input.
+        self._converter = cast(
+            "_Converter", samplerate.CallbackResampler(self._feed.pull, self._ratio, quality, channels)
+        )
         self._samples_in = 0
         self._samples_out = 0
 
@@ -72,9 +102,12 @@ class Resampler:
         Args:
             pcm: interleaved s16le, a whole number of samples of every channel.
         """
+        if not pcm:
+            return b""
         samples = np.frombuffer(pcm, "<i2")
         self._samples_in += len(samples) // self.channels
-        return self._convert(samples.astype(np.float32))
+        self._feed.add(samples.astype(np.float32))
+        return self._read(math.floor((self._samples_in - self._lag) * self._ratio) - self._samples_out)
 
     def flush(self) -> bytes:
         """End the stream: give what was withheld and start afresh.
@@ -82,28 +115,23 @@ class Resampler:
         In all, `n` samples in give ``round(n * out_rate / in_rate)`` samples out.
         """
         wanted = round(self._samples_in * self.out_rate / self.in_rate) - self._samples_out
-        # end_of_input=True would cut the tail: the binding allots output for the input of that call alone.
-        silence = np.zeros(round(_FLUSH_SECONDS * self.in_rate) * self.channels, np.float32)
-        tail = self._convert(silence)[: 2 * self.channels * wanted]
+        silence = self._lag + math.ceil(2 / self._ratio)
+        self._feed.add(np.zeros(silence * self.channels, np.float32))
+        tail = self._read(wanted)
         self.discard()
         return tail
 
     def discard(self) -> None:
         """Forget all that was withheld and start afresh."""
+        self._feed.clear()
         self._converter.reset()
-        self._waiting = _NOTHING
         self._samples_in = self._samples_out = 0
 
-    def _convert(self, data: NDArray[np.float32]) -> bytes:
-        if self._waiting.size:
-            data = np.concatenate((self._waiting, data))
-        # The binding allots ceil(n * ratio) samples of output to n of input, and loses the input that libsamplerate did
-        # not need to fill them.  That happens where they are but one, which may still be owed for earlier input.
-        if len(data) // self.channels * self._ratio <= 1:
-            self._waiting = data
+    def _read(self, count: int) -> bytes:
+        if count <= 0:
             return b""
-        self._waiting = _NOTHING
-        shaped = data.reshape(-1, self.channels) if self.channels > 1 else data
-        out = self._converter.process(shaped, self._ratio)
-        self._samples_out += len(out)
+        out = self._converter.read(count)
+        if self._feed.starved or len(out) != count:
+            raise RuntimeError("libsamplerate's filter reaches further than is known of it: samples would be lost")
+        self._samples_out += count
         return np.clip(np.rint(out), -32768, 32767).astype("<i2").tobytes()

@@ -33,7 +33,7 @@ def check_chunk(chunk: object) -> Chunk:
         chunk.encode()
     except UnicodeEncodeError as exc:
         raise InputError(f"text has a lone surrogate at index {exc.start}") from None
-    return chunk
+    return chunk if type(chunk) is str else str.__str__(chunk)  # a subclass may do as it likes
 
 
 def split_text(text: str, limit: int) -> Iterator[str]:

@@ -25,7 +25,8 @@ import attrs
 import trio
 
 from .audio import TurnAudio
-from .text import Chunk, Text, check_chunk
+from .errors import InputError
+from .text import Chunk, FlushMarker, Text, check_chunk
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -165,9 +166,10 @@ class Script:
         if isinstance(text, AsyncIterable):
             self._source = text
             self.ended = False
+        elif isinstance(text, FlushMarker):
+            raise InputError("a FlushMarker alone is no text")
         else:
-            check_chunk(text)
-            self._chunks.append(text)
+            self._chunks.append(check_chunk(text))
 
     @property
     def streamed(self) -> bool:

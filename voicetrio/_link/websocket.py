@@ -139,9 +139,13 @@ async def _open_transport(target: Target, dial: Dial, deadline: float) -> Transp
 async def _start_tls(
     transport: Transport, target: Target, context: ssl.SSLContext | None, deadline: float
 ) -> trio.abc.Stream:
-    stream = trio.SSLStream(
-        transport, context or _default_ssl_context(), server_hostname=target.host, https_compatible=True
-    )
+    try:
+        stream = trio.SSLStream(
+            transport, context or _default_ssl_context(), server_hostname=target.host, https_compatible=True
+        )
+    except ValueError as exc:  # a name that no certificate can have
+        message = f"TLS with {target.shown} failed: {target.printable(str(exc))}"
+        raise ConnectError(message, provider=target.provider) from exc
     with trio.CancelScope(deadline=deadline):
         try:
             await stream.do_handshake()
