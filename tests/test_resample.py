@@ -105,6 +105,7 @@ def test_channels_and_qualities_that_cannot_be_are_refused():
         st.sampled_from([1, 2, 3, 5, 6, 7, 8, 11, 12, 13, 48, 960, 3542, 4888, 6210, 9600]), min_size=5, max_size=60
     )
 )
+@example([8, 6210, 10, 3542, 11, 1, 4888, 7, 7955])
 def test_no_input_is_lost_where_few_samples_come_of_many(cuts):
     """The wrapper's own process() drops input that is not needed to fill the output it allots."""
     data = noise(sum(cuts))
