@@ -63,6 +63,10 @@ def is_transient(error: ProviderError) -> bool:
     return error.code not in (1002, 1003, 1007, 1008, 1009, 1010)
 
 
+# Whoever sleeps as long as a breaker says must not wake up a rounding too early.
+_CLOCK_ERROR = 1e-6
+
+
 class Breaker:
     """Stops connecting for a while when connections keep failing, and says so instead of trying."""
 
@@ -81,7 +85,7 @@ class Breaker:
             BreakerOpen: with the last failure as its cause.
         """
         left = self._closed_until - trio.current_time()
-        if self._openings and left > 0:
+        if self._openings and left > _CLOCK_ERROR:
             raise BreakerOpen(
                 f"it failed {self._failures} times in a row and is not tried for {left:.1f} s; at last: {self._last}",
                 provider=self._provider,
