@@ -8,7 +8,7 @@ import pytest
 from conftest import PATIENCE, SAMPLES_PER_CHARACTER, voicetrio, wait_until
 
 from voicetrio import FlushMarker, read_wav
-from voicetrio.cli.say import mark_sentences
+from voicetrio.cli.say import _words_to_speak, mark_sentences
 from voicetrio.simulators import read_tags
 
 
@@ -211,3 +211,8 @@ def test_options_are_listed_without_the_key(run, monkeypatch):
 )
 def test_one_marker_follows_the_last_sentence_that_has_come(text, chunks):
     assert list(mark_sentences(text)) == chunks
+
+
+def test_a_dash_is_standard_input():
+    assert _words_to_speak("a dash - inside", None) == "a dash - inside"
+    assert not isinstance(_words_to_speak("-", None), str)

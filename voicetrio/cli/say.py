@@ -125,7 +125,7 @@ def _read_key(path: str | None) -> str | None:
 
 
 def _words_to_speak(text: str | None, file: str | None) -> Text:
-    if text is not None:
+    if text is not None and text != "-":
         return text
     if file is not None and file != "-":
         try:
