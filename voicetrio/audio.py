@@ -270,11 +270,14 @@ class TurnAudio:
         """Whether anything of it may still be heard."""
         return not self.fenced and (not self._finished or bool(self._queue) or self._unplayed() > 0)
 
-    async def write(self, pcm: bytes) -> None:
+    async def write(self, pcm: bytes) -> int:
         """Queue audio, waiting while the sink is full.
 
         Args:
             pcm: s16le in the turn's format, of any length: a sample may be cut anywhere and its rest come next time.
+
+        Returns:
+            The bytes that were dropped, because the turn was over before they were looked at.
 
         Raises:
             SinkClosed: if nobody will read it.
@@ -283,13 +286,16 @@ class TurnAudio:
         its end or the fence it returns at once and drops what it was given.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
+        left = len(self._odd) + len(pcm)
         for number, piece in enumerate(self._whole_samples(pcm)):
             if number:
                 await trio.lowlevel.checkpoint()  # a long message is converted without holding up the others
             if self._finished:
-                return
+                return left
+            left -= len(piece)
             self.received += len(piece) // self.format.sample_width
             await self._queue_up(self._convert(piece))
+        return 0
 
     def start_over(self) -> None:
         """Forget half a sample: what comes next is not its other half."""

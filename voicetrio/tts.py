@@ -429,7 +429,7 @@ class TTSSession:
         attempt.resting = True  # a full sink is not the provider's silence
         attempt.watch()
         try:
-            await attempt.turn.audio.write(pcm)
+            self._late_bytes += await attempt.turn.audio.write(pcm)
         except SinkClosed as error:
             attempt.fail(error)
         attempt.resting = False
