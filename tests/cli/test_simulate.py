@@ -63,5 +63,5 @@ def test_options_and_faults_are_listed(run):
     status, out, _ = run("simulate", "deepgram", "--list-options")
 
     assert status == 0
-    assert "first_audio=0.137  (float)\n    from the flush to its first audio" in out
+    assert "first_audio=0.137  (float)\n    from what asks for speech to its first audio" in out
     assert "handshake=ok  (ok|refuse|eof|silent|garbage|slow)\n    what happens" in out

@@ -64,7 +64,7 @@ def test_every_default_can_be_written_as_text(cls):
 
 @pytest.mark.parametrize("cls", [DeepgramOptions, Faults])
 def test_every_field_is_documented(cls):
-    documented = cls.__doc__.split("Attributes:")[1]
+    documented = "".join(base.__doc__.partition("Attributes:")[2] for base in cls.__mro__[:-1])
     for field in attrs.fields(cls):
         assert f"\n        {field.name}: " in documented
 

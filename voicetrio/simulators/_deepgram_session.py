@@ -8,8 +8,8 @@ everything before it at once and wakes the worker, which skips to the acknowledg
 
 from __future__ import annotations
 
-import random
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
@@ -17,12 +17,13 @@ import msgspec
 import trio
 
 from ._g711 import encode
+from ._speaker import Speaker
 from ._websocket import Closing
-from .tagged import tagged_pcm
 
 if TYPE_CHECKING:
     from ._deepgram_query import SpeechSettings
     from ._server import Connection, Segment
+    from ._speaker import Recording
     from ._speech import Voice
     from ._websocket import WebSocketPeer
     from .deepgram import DeepgramOptions
@@ -34,9 +35,6 @@ MAX_JOBS = 1000
 
 MAX_BUFFER = 20_000
 """Characters that may wait for a flush, far over what Deepgram's limits let through."""
-
-BIG_MESSAGE = 1 << 20
-"""Bytes of audio that the fault ``big_message`` sends in one frame."""
 
 
 class _Command(msgspec.Struct):
@@ -91,10 +89,10 @@ class DeepgramSession:
     ) -> None:
         self._connection = connection
         self._peer = peer
-        self._settings = settings
         self._metadata = metadata
-        self._voice = voice
-        self._random = random.Random(f"{connection.options.seed}/{connection.number}/frames")  # noqa: S311
+        encoding = settings.encoding
+        encoder = None if encoding == "linear16" else partial(encode, law=encoding)
+        self._speaker = Speaker(connection, settings.sample_rate, voice, width=settings.width, encode=encoder)
         self._decoder = msgspec.json.Decoder(_Command)
         self._jobs_in, self._jobs_out = trio.open_memory_channel[_Job](MAX_JOBS)
         self._buffer: list[str] = []
@@ -103,7 +101,7 @@ class DeepgramSession:
         self._spoken = _Window()
         self._generation = 0
         self._nap = trio.CancelScope()
-        self._stale: _Stale | None = None
+        self._stale: Recording | None = None
         self._next_flushed = 0
         self._next_cleared = 0
 
@@ -204,16 +202,7 @@ class DeepgramSession:
         text = "".join(self._buffer)
         self._buffer.clear()
         self._buffered = 0
-        return self._begin_segment(text) if text else None
-
-    def _begin_segment(self, text: str) -> Segment:
-        options, settings = self._options, self._settings
-        samples = round(len(text) * settings.sample_rate * options.ms_per_char / 1000)
-        if self._connection.faults.big_message:
-            samples = BIG_MESSAGE // settings.width
-        elif options.voice:
-            samples = 0  # known once it is spoken
-        return self._connection.server.begin_segment(self._connection.number, text, samples)
+        return self._speaker.begin(text) if text else None
 
     async def _queue(self, job: _Job) -> None:
         try:
@@ -237,11 +226,10 @@ class DeepgramSession:
                 raise Closing(1000)
 
     async def _speak_unasked(self) -> None:
-        frames = self._options.audio_before_asked
-        samples = frames * self._frame_bytes() // self._settings.width
-        segment = self._connection.server.begin_segment(self._connection.number, "", samples)
-        rest = _Stale(segment, self._tagged(segment))
-        while rest.offset < len(rest.audio):
+        speaker = self._speaker
+        samples = round(self._options.audio_before_asked * self._options.frame_ms * speaker.sample_rate / 1000)
+        rest = speaker.tagged(speaker.begin("", samples))
+        while not rest.over:
             await self._send_frame(rest)
 
     async def _utter(self, job: _Utterance) -> None:
@@ -262,54 +250,28 @@ class DeepgramSession:
     async def _speak(self, job: _Utterance, segment: Segment) -> None:
         """Send the audio of a segment, or as much as is wanted of it."""
         due = trio.current_time() + self._options.first_audio
-        rest = _Stale(segment, await self._audio(segment))
-        second = self._settings.sample_rate * self._settings.width
-        while rest.offset < len(rest.audio):
+        rest = await self._speaker.record(segment)
+        while not rest.over:
             await self._sleep_until(due, job)
             if self._void(job):
                 self._stale = rest
                 return
-            before = rest.offset
-            await self._send_frame(rest)
-            due += (rest.offset - before) / second / self._options.speed
+            due += self._speaker.seconds(await self._send_frame(rest))
 
-    async def _audio(self, segment: Segment) -> bytes:
-        if self._voice is None or not self._options.voice:
-            return self._tagged(segment)
-        speech = await self._voice.speak(segment.text, self._settings.sample_rate)
-        segment.samples = len(speech.pcm) // 2
-        return self._encoded(speech.pcm)
-
-    def _tagged(self, segment: Segment) -> bytes:
-        return self._encoded(tagged_pcm(segment.number, 0, segment.samples))
-
-    def _encoded(self, pcm: bytes) -> bytes:
-        encoding = self._settings.encoding
-        return pcm if encoding == "linear16" else encode(pcm, encoding)
-
-    async def _send_frame(self, rest: _Stale) -> None:
+    async def _send_frame(self, rest: Recording) -> int:
+        """Send the next frame of a recording; how many bytes of audio it has."""
         if self._options.empty_frames:
             await self._peer.send(b"")
-        frame = rest.audio[rest.offset : rest.offset + self._frame_bytes()]
+        frame = self._speaker.cut(rest)
         await self._peer.send(frame, audio=True)
-        rest.offset += len(frame)
-        rest.segment.sent = rest.offset // self._settings.width
-
-    def _frame_bytes(self) -> int:
-        options, settings = self._options, self._settings
-        if self._connection.faults.big_message:
-            return BIG_MESSAGE
-        milliseconds = options.frame_ms
-        if options.frame_ms_min is not None and options.frame_ms_max is not None:
-            milliseconds = self._random.uniform(options.frame_ms_min, options.frame_ms_max)
-        samples = max(round(settings.sample_rate * milliseconds / 1000), 1)
-        return samples * settings.width + (options.odd_frames and settings.width == 2)
+        rest.advance(len(frame))
+        return len(frame)
 
     async def _acknowledge_clear(self) -> None:
         options, stale, self._stale = self._options, self._stale, None
         if stale is not None:
             for _ in range(options.late_frames):
-                if stale.offset < len(stale.audio):
+                if not stale.over:
                     await self._send_frame(stale)
         if options.clear_never:
             return
@@ -357,15 +319,6 @@ class DeepgramSession:
         else:
             await trio.sleep(limit)
             raise Closing(1011, "NET-0003")
-
-
-@attrs.define
-class _Stale:
-    """Encoded audio of a segment and how many bytes of it were sent."""
-
-    segment: Segment
-    audio: bytes
-    offset: int = 0
 
 
 class _Window:

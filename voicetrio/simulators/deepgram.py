@@ -21,36 +21,26 @@ import attrs
 from ._checks import at_least, positive
 from ._deepgram_query import QueryError, SpeechSettings, parse_query
 from ._deepgram_session import DeepgramSession
-from ._options import Options
-from ._server import Connection, Simulator
+from ._speaker import SpeechOptions, SpeechSimulator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._http import Request
+    from ._server import Connection
     from ._speech import Voice
 
 __all__ = ["DeepgramOptions", "DeepgramSimulator"]
 
 
 @attrs.frozen(kw_only=True)
-class DeepgramOptions(Options):
-    """How the simulated Deepgram behaves.  Times are in seconds unless the name says milliseconds.
+class DeepgramOptions(SpeechOptions):
+    """How the simulated Deepgram behaves, besides what all voices have.  Times are in seconds.
+
+    On the wire 0.130 to 0.145 s were measured to the first audio, and frames of 40 ms.
 
     Attributes:
-        faults: what goes wrong, see :class:`~voicetrio.simulators.Faults`.
-
-        api_key: the only key or token that is accepted; None accepts any that is not empty.
         concurrent_limit: connections open at once before the next gets 429; None for no limit.  (Deepgram: by plan.)
-
-        first_audio: from the flush to its first audio, on the wire measured at 0.130 to 0.145.
-        speed: audio is sent this many times faster than it plays; ``inf`` for as fast as the client takes it.
-        ms_per_char: milliseconds of audio for each character of text.
-        frame_ms: milliseconds of audio in a frame; 40 was measured.
-        frame_ms_min: with `frame_ms_max`, frames of random lengths from this …
-        frame_ms_max: … to this.
-        seed: of the frames' lengths and of the request ids.
-        voice: speak the text instead of sending tagged audio; the simulator must have been given a voice.
 
         flush_limit: flushes accepted within `flush_window`, 0 for no limit.  One more is answered with a Warning and is
             not carried out; its text stays in the buffer.
@@ -76,22 +66,10 @@ class DeepgramOptions(Options):
 
         end_marker: Flushed is sent as it should, never, `end_marker_delay` late, or twice.
         end_marker_delay: seconds.
-        odd_frames: send frames of an odd number of bytes, so that samples are torn (linear16 only).
-        empty_frames: send an empty binary frame before every frame of audio.
         audio_before_asked: send this many frames of audio right after Metadata, as a segment of their own.
     """
 
-    api_key: str | None = attrs.field(default=None, repr=False)
     concurrent_limit: int | None = attrs.field(default=None, validator=at_least(0))
-
-    first_audio: float = attrs.field(default=0.137, validator=at_least(0))
-    speed: float = attrs.field(default=4.0, validator=positive)
-    ms_per_char: float = attrs.field(default=60.0, validator=positive)
-    frame_ms: float = attrs.field(default=40.0, validator=positive)
-    frame_ms_min: float | None = attrs.field(default=None, validator=positive)
-    frame_ms_max: float | None = attrs.field(default=None, validator=positive)
-    seed: int = 0
-    voice: bool = False
 
     flush_limit: int = attrs.field(default=20, validator=at_least(0))
     flush_window: float = attrs.field(default=60.0, validator=positive)
@@ -115,18 +93,10 @@ class DeepgramOptions(Options):
 
     end_marker: Literal["normal", "none", "late", "double"] = "normal"
     end_marker_delay: float = attrs.field(default=4.0, validator=at_least(0))
-    odd_frames: bool = False
-    empty_frames: bool = False
     audio_before_asked: int = attrs.field(default=0, validator=at_least(0))
 
-    def __attrs_post_init__(self) -> None:
-        if (self.frame_ms_min is None) != (self.frame_ms_max is None):
-            raise ValueError("frame_ms_min and frame_ms_max belong together")
-        if self.frame_ms_min is not None and self.frame_ms_max is not None and self.frame_ms_min > self.frame_ms_max:
-            raise ValueError(f"frame_ms_min={self.frame_ms_min}: more than frame_ms_max={self.frame_ms_max}")
 
-
-class DeepgramSimulator(Simulator[DeepgramOptions]):
+class DeepgramSimulator(SpeechSimulator[DeepgramOptions]):
     """A server that speaks Deepgram's protocol.
 
     Args:
@@ -140,10 +110,7 @@ class DeepgramSimulator(Simulator[DeepgramOptions]):
     path: ClassVar[str] = "/v1/speak"
 
     def __init__(self, options: DeepgramOptions | None = None, *, voice: Voice | None = None) -> None:
-        super().__init__(DeepgramOptions() if options is None else options)
-        if self.options.voice and voice is None:
-            raise ValueError("voice=True: the simulator was given no voice")
-        self.voice = voice
+        super().__init__(DeepgramOptions() if options is None else options, voice)
 
     async def handle(self, connection: Connection[DeepgramOptions]) -> None:
         """Check the request as Deepgram does, path, key, query, then speak."""
