@@ -1,17 +1,19 @@
 """What a text-to-speech provider's protocol must answer: its dialect, without I/O.
 
-A new provider writes one class with the methods of :class:`TTSDialect`; the session calls them.
+A new provider writes one class with the methods of :class:`TTSDialect`; the session calls them.  It satisfies the
+:class:`~voicetrio._link.link.LinkDialect` that links ask for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+import abc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import attrs
 
-from ._link.link import LinkDialect, Message
-from .errors import ProviderError
+from ._link.link import Message
+from .errors import LinkClosed, ProviderError
 from .turn import Word
 
 
@@ -77,44 +79,105 @@ Event = Audio | Spoken | Answered | Ended | Failed | MoreToSend | GateOpened
 Step = Message | Pause | Ended
 
 
-class TTSDialect(LinkDialect, Protocol):
+class TTSDialect(abc.ABC):
     """One provider's protocol on one connection: messages in, messages and events out, no I/O.
 
-    The methods that give steps are read lazily: a step is worked out when the one before it has been sent.
+    The methods that give steps are read lazily: a step is worked out when the one before it has been sent.  What has a
+    body here is what most protocols need.
+
+    Attributes:
+        provider: the name that errors carry.
+        request_id: the provider's id of the connection, or of what was asked last, if it gave one.
     """
 
+    provider: str
+    request_id: str | None = None
+
+    # -- the connection ----------------------------------------------------------------------------------------------
+
     @property
+    def ready(self) -> bool:
+        """Whether the provider has accepted us: an upgrade alone does not prove the key everywhere."""
+        return True
+
+    @property
+    def worn(self) -> bool:
+        """Whether the link had better be replaced before the next turn."""
+        return False
+
+    @property
+    def spent(self) -> bool:
+        """Whether no further turn can be put on the link."""
+        return False
+
+    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - for those that override it
+        """The first messages, given the headers of the upgrade's response."""
+        return ()
+
+    def farewell(self) -> Iterable[Message]:
+        """The last messages of a link on which nothing is under way."""
+        return ()
+
+    def lost(self, error: LinkClosed) -> Iterable[Event]:  # noqa: ARG002 - as above
+        """The connection has ended, before that is reported: some protocols end a turn by it."""
+        return ()
+
+    def explain(self, error: LinkClosed) -> ProviderError:
+        """Say what a close frame means in this protocol."""
+        return error
+
+    # -- turns -------------------------------------------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
     def awaiting(self) -> bool:
         """Whether the provider owes us something: silence is then measured against `response_timeout`."""
 
     @property
     def gated(self) -> bool:
         """Whether a cancellation is not acknowledged yet, so that what comes is dropped."""
+        return False
 
+    @property
+    def patience(self) -> float | None:
+        """Seconds of silence that mean something now, see :meth:`lapse`; None if silence means nothing."""
+        return None
+
+    @abc.abstractmethod
     def begin(self, turn: int, options: Any) -> None:
         """Start a turn with these provider options."""
 
+    @abc.abstractmethod
     def say(self, text: str) -> Iterator[Step]:
         """Speak text that is not blank; it joins verbatim to what was said before."""
 
+    @abc.abstractmethod
     def flush(self) -> Iterator[Step]:
         """Speak what was said so far without waiting for more; may be merged with the next flush."""
 
+    @abc.abstractmethod
     def end(self) -> Iterator[Step]:
         """The turn's text is complete."""
 
     def resume(self) -> Iterator[Step]:
         """Send what :class:`MoreToSend` announced."""
+        return iter(())
 
+    @abc.abstractmethod
     def cancel(self, turn: int) -> Sequence[Message] | None:
         """Stop a turn and forget it: what to send; None if the protocol cannot, and the link must be given up.
 
         Where the protocol acknowledges cancellations, one that sends anything is answered by one :class:`GateOpened`.
         """
 
+    @abc.abstractmethod
     def receive(self, message: Message) -> Iterable[Event]:
         """Take a message.
 
         Raises:
             ProtocolError: if it cannot be understood; the link is given up.
         """
+
+    def lapse(self) -> Iterable[Event]:
+        """Nothing came for `patience` seconds, though we were listening."""
+        return ()

@@ -36,6 +36,12 @@ def whole(minimum: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     return check
 
 
+def truth(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check an option that is on or off."""
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{attribute.name} must be True or False, not {value!r}")
+
+
 def text(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Check an option that must be a string."""
     if not isinstance(value, str):

@@ -204,7 +204,7 @@ class _Notice(msgspec.Struct):
         return self.warn_msg or self.err_msg or self.description or self.message or ""
 
 
-class _DeepgramDialect:
+class _DeepgramDialect(TTSDialect):
     """The state of ``/v1/speak`` on one connection.
 
     Audio frames carry no id, so their place in the stream is all there is: they belong to the turn that was begun last,
@@ -212,7 +212,6 @@ class _DeepgramDialect:
     """
 
     provider = "deepgram"
-    ready = True  # the key is checked at the upgrade, and Metadata says nothing more
 
     def __init__(self, options: DeepgramTTS, clock: Callable[[], float]) -> None:
         self._options = options
@@ -221,7 +220,6 @@ class _DeepgramDialect:
         self._characters = Window(options.characters_per_minute, 60.0 + _CHARACTERS_MARGIN, clock)
         self._gates = 0
         self._last_flushed: int | None = None
-        self.request_id: str | None = None
         self._forget()
 
     def _forget(self) -> None:

@@ -2,14 +2,14 @@
 
 A provider supplies options and a :class:`TTSDialect`; everything that takes time or can be cancelled is here, once.
 Three tasks work on a turn: one reads the caller's text, one puts it on the wire (:meth:`TTSSession._run_turn`), and the
-link's receive loop brings the audio back (:meth:`TTSSession._on_message`).  The caller's own task only waits.
+link's receive loop brings the audio back (:meth:`TTSSession._on_events`).  The caller's own task only waits.
 """
 
 from __future__ import annotations
 
 import abc
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -18,20 +18,23 @@ import attrs
 import trio
 
 from ._attempt import Attempt
-from ._dialect import Answered, Audio, Ended, Failed, GateOpened, MoreToSend, Pause, Spoken, Step, TTSDialect
+from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, MoreToSend, Pause, Spoken, Step, TTSDialect
 from ._link.connection import ConnectionOptions, Dial
-from ._link.link import Link, Message
+from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, is_transient
 from ._link.pool import Endpoint, LinkPool, LinkPools
 from ._link.websocket import connect
-from ._options import positive, positive_or_none
+from ._options import positive, positive_or_none, truth
 from .audio import AudioFormat, AudioSink
 from .errors import (
     ConfigurationError,
+    ConnectError,
     LinkClosed,
     NoAudio,
     ProviderStalled,
+    RateLimited,
+    ServiceUnavailable,
     SessionClosed,
     SinkClosed,
     VoiceTrioError,
@@ -51,15 +54,18 @@ class TTSProvider(abc.ABC):
         response_timeout: seconds for which the provider may be silent while it owes us audio or an answer.
         cancel_timeout: seconds in which the provider must acknowledge a cancellation, or the link is given up.
         heartbeat: seconds between pings on a link; None for none.
+        prefetch: ask for the next turn in line while the one before it is still coming, on a link of its own, so that
+            nothing is between them.  The sink keeps them in order.
     """
 
     name: ClassVar[str]
-    _of_the_session: ClassVar[frozenset[str]] = frozenset({"connect_timeout", "heartbeat"})
+    _of_the_session: ClassVar[frozenset[str]] = frozenset({"connect_timeout", "heartbeat", "prefetch"})
 
     connect_timeout: float = attrs.field(default=10.0, validator=positive)
     response_timeout: float = attrs.field(default=5.0, validator=positive)
     cancel_timeout: float = attrs.field(default=2.0, validator=positive)
     heartbeat: float | None = attrs.field(default=30.0, validator=positive_or_none)
+    prefetch: bool = attrs.field(default=False, validator=truth)
 
     @property
     @abc.abstractmethod
@@ -298,7 +304,8 @@ class TTSSession:
 
     async def _wait_in_line(self, turn: Turn) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
-        while self._line[0] is not turn:
+        abreast = 2 if self.provider.prefetch else 1
+        while turn not in self._line[:abreast]:
             await self._line_moved.park()
 
     async def _speak(self, turn: Turn, options: TTSProvider) -> None:
@@ -311,12 +318,12 @@ class TTSSession:
         while True:
             try:
                 await self._attempt(turn, pool, options)
-            except (LinkClosed, ProviderStalled) as error:
+            except (LinkClosed, ProviderStalled, RateLimited, ServiceUnavailable) as error:
                 failures += 1
-                policy = options._policy()
-                if turn.audio.received or failures >= policy.attempts or not is_transient(error):
+                # A refused upgrade has been tried again before it came here.
+                if turn.audio.received or isinstance(error, ConnectError) or not is_transient(error):
                     raise
-                await trio.sleep(policy.pause(failures))
+                await options._policy().pause_or_raise(error, failures)
             else:
                 return
 
@@ -348,7 +355,7 @@ class TTSSession:
             if self._attempts.pop(turn.number, None) is not None:
                 self._cancel_on_wire(attempt)
             turn.request_id = link.request_id
-            pool.release(link)
+            pool.release(link, worked=attempt.ended)
         if not attempt.ended:
             assert attempt.error is not None, "a link that fails tells its attempts"
             raise attempt.error
@@ -387,12 +394,13 @@ class TTSSession:
                 if timeline.first_text is None:
                     timeline.first_text = trio.current_time()
         attempt.watch()
+        attempt.link.listen_on()
 
     # -- what the links bring ----------------------------------------------------------------------------------------
 
-    async def _on_message(self, link: Link[TTSDialect], message: Message) -> None:
-        """Hand a message's events to their turns; in the link's receive loop."""
-        for event in link.dialect.receive(message):
+    async def _on_events(self, link: Link[TTSDialect], events: Iterable[Event]) -> None:
+        """Hand the events of a link to their turns; in the link's receive loop."""
+        for event in events:
             if isinstance(event, Failed):
                 self._on_failed(link, event)
             elif isinstance(event, GateOpened):
@@ -466,7 +474,7 @@ class TTSSession:
         )
         dialect = options._new_dialect(trio.current_time)
         target = endpoint.target(options.name)
-        return Link(dialect, target, open_connection, policy, self._on_message, self._on_lost)
+        return Link(dialect, target, open_connection, policy, self._on_events, self._on_lost)
 
     def _cancel_on_wire(self, attempt: Attempt) -> None:
         """Make the provider stop.

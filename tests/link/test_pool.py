@@ -35,6 +35,14 @@ class FakeDialect:
     request_id = "r1"
     ready = True
     worn = False
+    spent = False
+    patience = None
+
+    def receive(self, message):
+        return (message,)
+
+    def lost(self, error):
+        return ()
 
     def greet(self, headers):
         return ("hello",)
@@ -115,8 +123,12 @@ async def pool_in(world: World, dialect=FakeDialect, on_message=None, **policy) 
 
     async with trio.open_nursery() as nursery:
 
+        async def hand_over(link, messages):
+            for message in messages:
+                await (on_message or ignore)(link, message)
+
         def make_link():
-            return Link(dialect(), TARGET, world.connect, chosen, on_message or ignore, lambda _link: None)
+            return Link(dialect(), TARGET, world.connect, chosen, hand_over, lambda _link: None)
 
         yield LinkPool(nursery, make_link, chosen, Breaker("fake", chosen))
         nursery.cancel_scope.cancel()

@@ -13,7 +13,9 @@ from ..errors import ConfigurationError, ProviderError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+WEBSOCKET = ("ws", "wss")
+HTTP = ("http", "https")
+_DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 # RFC 3986: what may stand in a URL unencoded.  Anything else, a space or a line break above all, would end up in the
 # request line.
@@ -30,11 +32,12 @@ _MESSAGE_LIMIT = 600  # of ours around it
 
 @attrs.frozen
 class Target:
-    """A checked websocket URL with the request headers.
+    """A checked URL with the request headers.
 
     Attributes:
         provider: The name that errors carry.
-        tls: Whether the scheme is ``wss``.
+        scheme: In lower case.
+        tls: Whether the scheme is ``wss`` or ``https``.
         host: The host's name or address, an IPv6 address without brackets.
         authority: Host and, unless it is the scheme's own, port: the ``Host`` header.
         resource: Path and query: the request target.
@@ -43,6 +46,7 @@ class Target:
     """
 
     provider: str
+    scheme: str
     tls: bool
     host: str
     port: int
@@ -53,8 +57,16 @@ class Target:
     _secrets: tuple[str, ...] = attrs.field(repr=False, alias="secrets")
 
     @classmethod
-    def parse(cls, url: str, headers: Sequence[tuple[str, str]], provider: str) -> Target:
-        """Check `url` and `headers`.
+    def parse(
+        cls,
+        url: str,
+        headers: Sequence[tuple[str, str]],
+        provider: str,
+        *,
+        secrets: Sequence[str] = (),
+        schemes: Sequence[str] = WEBSOCKET,
+    ) -> Target:
+        """Check `url`, whose scheme must be one of `schemes`, and `headers`; keep `secrets` besides those in them.
 
         Raises:
             ConfigurationError: Either cannot be used as it is.  The message shows neither query nor header value.
@@ -67,14 +79,15 @@ class Target:
         except ValueError as exc:  # brackets that do not match, a port that is no number or above 65535
             raise ConfigurationError(f"not a URL: {exc}") from None
         scheme = parts.scheme.lower()
-        if scheme not in _DEFAULT_PORTS:
-            raise ConfigurationError(f"the URL must begin with ws:// or wss://, not {scheme or 'no scheme'}")
+        if scheme not in schemes:
+            wanted = " or ".join(f"{each}://" for each in schemes)
+            raise ConfigurationError(f"the URL must begin with {wanted}, not {scheme or 'no scheme'}")
         if not host:
             raise ConfigurationError("the URL has no host")
         if "@" in parts.netloc:
             raise ConfigurationError("a URL with user name or password is refused: put credentials in a header")
         if parts.fragment:
-            raise ConfigurationError("a websocket URL has no fragment (RFC 6455, 3)")
+            raise ConfigurationError("the URL must have no fragment")
         if port == 0:
             raise ConfigurationError("port 0 cannot be connected to")
         port = port or _DEFAULT_PORTS[scheme]
@@ -84,14 +97,15 @@ class Target:
         path = parts.path or "/"
         return cls(
             provider=provider,
-            tls=scheme == "wss",
+            scheme=scheme,
+            tls=scheme in ("wss", "https"),
             host=host,
             port=port,
             authority=authority,
             resource=f"{path}?{parts.query}" if parts.query else path,
             headers=[_encoded_header(name, value) for name, value in headers],
             shown=f"{scheme}://{authority}{path}",
-            secrets=_secrets_in([*headers, *parse_qsl(parts.query)]),
+            secrets=_secrets_in([*headers, *parse_qsl(parts.query)], secrets),
         )
 
     def printable(self, text: str, limit: int = _SHOWN_LIMIT) -> str:
@@ -128,7 +142,7 @@ def _encoded_header(name: str, value: str) -> tuple[bytes, bytes]:
     return name.encode("ascii"), value.encode("latin-1")
 
 
-def _secrets_in(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    values = {value for name, value in pairs if value and _SECRET_NAME.search(name)}
+def _secrets_in(pairs: Sequence[tuple[str, str]], more: Sequence[str]) -> tuple[str, ...]:
+    values = {value for name, value in pairs if value and _SECRET_NAME.search(name)} | set(more)
     values |= {value.rpartition(" ")[2] for value in values}  # without "Bearer " or "Token "
     return tuple(sorted(values, key=len, reverse=True))

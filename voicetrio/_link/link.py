@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
@@ -30,7 +30,10 @@ _MOST_OWED = 32
 
 
 class LinkDialect(Protocol):
-    """What a link must know of the protocol it speaks."""
+    """What a link must know of the protocol it speaks.
+
+    What it makes of messages, of silence and of the end are its events; the link hands them on in order.
+    """
 
     provider: str
     request_id: str | None
@@ -43,11 +46,32 @@ class LinkDialect(Protocol):
     def worn(self) -> bool:
         """Whether the link had better be replaced before the next turn."""
 
+    @property
+    def spent(self) -> bool:
+        """Whether no further turn can be put on the link."""
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds of silence that mean something now, see :meth:`lapse`; None if silence means nothing."""
+
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
         """The first messages, given the headers of the upgrade's response."""
 
     def farewell(self) -> Iterable[Message]:
         """The last messages of a link on which nothing is under way."""
+
+    def receive(self, message: Message) -> Iterable[Any]:
+        """Take a message.
+
+        Raises:
+            ProviderError: if it cannot be understood; the link is given up.
+        """
+
+    def lapse(self) -> Iterable[Any]:
+        """Nothing came for `patience` seconds, though we were listening."""
+
+    def lost(self, error: LinkClosed) -> Iterable[Any]:
+        """The connection has ended, before that is reported: some protocols end a turn by it."""
 
     def explain(self, error: LinkClosed) -> ProviderError:
         """Say what a close frame means in this protocol."""
@@ -64,7 +88,8 @@ class Link(Generic[D]):
         target: where it leads; knows what must not be shown.
         connect: opens the connection.
         policy: its times.
-        on_message: called with each message, in the receive loop; what it awaits slows the socket.
+        on_events: called with what the dialect makes of each message, in the receive loop; what it awaits slows the
+            socket.
         on_lost: called once, synchronously, when the link has failed or ended.
     """
 
@@ -74,7 +99,7 @@ class Link(Generic[D]):
         target: Target,
         connect: Callable[[], AbstractAsyncContextManager[Connection]],
         policy: LinkPolicy,
-        on_message: Callable[[Link[D], Message], Awaitable[None]],
+        on_events: Callable[[Link[D], Iterable[Any]], Awaitable[None]],
         on_lost: Callable[[Link[D]], None],
     ) -> None:
         self.dialect = dialect
@@ -82,9 +107,10 @@ class Link(Generic[D]):
         self.failure: ProviderError | None = None
         self.settled = trio.Event()  # ready, or failed
         self.ended = trio.Event()
+        self.at_work = False  # a turn is on it
         self._connect = connect
         self._policy = policy
-        self._on_message = on_message
+        self._on_events = on_events
         self._on_lost = on_lost
         self._scope = trio.CancelScope()
         self._talk = trio.CancelScope()
@@ -94,7 +120,10 @@ class Link(Generic[D]):
         self._last_message = 0.0
         self._owed: deque[float] = deque()  # until when
         self._owed_scope = trio.CancelScope()
+        self._listening = trio.CancelScope()
         self._born: float | None = None
+        self._resting_since = math.inf
+        self._rested = trio.lowlevel.ParkingLot()  # or ended, or set to work
 
     @property
     def request_id(self) -> str | None:
@@ -108,11 +137,41 @@ class Link(Generic[D]):
         return self._born is not None and self.failure is None and not self._scope.cancel_called
 
     @property
+    def free(self) -> bool:
+        """Whether a turn can be put on it now."""
+        return self.usable and not self.at_work and not self.dialect.spent
+
+    @property
     def worn(self) -> bool:
         """Whether it should be replaced before the next turn."""
-        return self._born is not None and (
-            self.dialect.worn or trio.current_time() - self._born >= self._policy.max_age
-        )
+        return self.dialect.worn or self.dialect.spent or trio.current_time() >= self._best_before
+
+    @property
+    def _best_before(self) -> float:
+        """Until when it may live; known once it is ready."""
+        if self._born is None:
+            return math.inf
+        return min(self._born + self._policy.max_age, self._resting_since + self._policy.max_idle)
+
+    def start_work(self) -> None:
+        """Note that a turn is put on it."""
+        self.at_work = True
+        self._rested.unpark_all()
+
+    def end_work(self) -> None:
+        """Note that the turn is off it."""
+        self.at_work = False
+        self._resting_since = trio.current_time()
+        self._rested.unpark_all()
+
+    async def grown_old(self) -> bool:
+        """Wait until it is past its time and no turn is on it; whether that came before its end."""
+        while not self.ended.is_set():
+            with trio.CancelScope(deadline=math.inf if self.at_work else self._best_before) as scope:
+                await self._rested.park()
+            if scope.cancelled_caught and not self.at_work:
+                return True
+        return False
 
     async def run(self) -> None:
         """Connect, talk until the end, and report.  A provider's failure is kept in :attr:`failure`, not raised."""
@@ -126,6 +185,7 @@ class Link(Generic[D]):
         finally:
             self.fail(LinkClosed("the link was closed", provider=self.dialect.provider, code=1000))
             self.ended.set()
+            self._rested.unpark_all()
 
     def fail(self, error: ProviderError) -> None:
         """End the link with an error; only the first counts."""
@@ -167,6 +227,11 @@ class Link(Generic[D]):
             await self._outbox_changed.park()
         self.send_nowait(message)
 
+    def listen_on(self) -> None:
+        """Measure silence anew, by what the dialect's patience is now."""
+        patience = self.dialect.patience
+        self._listening.deadline = math.inf if patience is None else trio.current_time() + patience
+
     def expect_acknowledgement(self, seconds: float) -> None:
         """Fail if :meth:`acknowledged` is not called in time.  For a fence: it starts no task, it sets a deadline.
 
@@ -203,12 +268,13 @@ class Link(Generic[D]):
         except LinkClosed as error:
             # Only the receive loop says that the link has ended: what had come before it is handed over first.
             if loop == self._receive_loop:
+                await self._on_events(self, self.dialect.lost(error))
                 self.fail(self.dialect.explain(error))
         except ProviderError as error:
             self.fail(error)
 
     def _become_ready(self) -> None:
-        self._born = trio.current_time()
+        self._born = self._resting_since = trio.current_time()
         self.settled.set()
 
     async def _send_loop(self, connection: Connection) -> None:
@@ -221,10 +287,16 @@ class Link(Generic[D]):
 
     async def _receive_loop(self, connection: Connection) -> None:
         while True:
-            message = await connection.receive()
-            self._last_message = trio.current_time()
+            self._listening = trio.CancelScope()
+            self.listen_on()
+            with self._listening:
+                message = await connection.receive()
             self._handling = True
-            await self._on_message(self, message)
+            if self._listening.cancelled_caught:
+                await self._on_events(self, self.dialect.lapse())
+            else:
+                self._last_message = trio.current_time()
+                await self._on_events(self, self.dialect.receive(message))
             self._handling = False
             if self._born is None and self.dialect.ready:
                 self._become_ready()

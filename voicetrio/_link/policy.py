@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import attrs
@@ -18,6 +19,7 @@ class LinkPolicy:
     Attributes:
         connection: what one connection may take.
         max_age: a link older than this is replaced, between turns.
+        max_idle: a link on which no turn was for this long is replaced.
         heartbeat: a ping goes out this often; None for never.
         heartbeat_timeout: a link on which nothing came for this long after a ping is dead.
         attempts: so often a connection is tried before the error is the caller's.
@@ -32,6 +34,7 @@ class LinkPolicy:
 
     connection: ConnectionOptions = attrs.field(factory=ConnectionOptions)
     max_age: float = 300.0
+    max_idle: float = math.inf
     heartbeat: float | None = 30.0
     heartbeat_timeout: float = 10.0
     attempts: int = 3
@@ -44,13 +47,27 @@ class LinkPolicy:
     farewell_timeout: float = 0.3
 
     def __attrs_post_init__(self) -> None:
-        for name in ("max_age", "heartbeat_timeout", "attempts", "backoff_max", "breaker_failures", "farewell_timeout"):
+        times = ("max_age", "max_idle", "heartbeat_timeout", "backoff_max", "farewell_timeout")
+        for name in (*times, "attempts", "breaker_failures"):
             if not getattr(self, name) > 0:
                 raise ConfigurationError(f"{name} must be more than 0, not {getattr(self, name)!r}")
 
     def pause(self, failures: int) -> float:
         """Seconds before the next attempt after so many failures: full jitter."""
         return random.uniform(0, min(self.backoff_max, self.backoff * 2 ** (failures - 1)))  # noqa: S311 - no secret
+
+    async def pause_or_raise(self, error: ProviderError, failures: int) -> None:
+        """Wait before the next attempt, as long as the provider asks for if that is not long.
+
+        Raises:
+            ProviderError: the error, if it is not to be tried again.
+        """
+        pause = self.pause(failures)
+        if error.retry_after is not None:
+            pause = max(pause, error.retry_after)
+        if failures >= self.attempts or pause > self.backoff_max:
+            raise error
+        await trio.sleep(pause)
 
 
 def is_transient(error: ProviderError) -> bool:

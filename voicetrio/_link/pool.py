@@ -13,28 +13,36 @@ import attrs
 import trio
 
 from ..errors import LinkClosed, ProviderError, ProviderStalled, SessionClosed, VoiceTrioError
-from ._target import Target
+from ._target import HTTP, WEBSOCKET, Target
 from .link import D, Link
 from .policy import Breaker, LinkPolicy, is_transient
 
 
 @attrs.frozen
 class Endpoint:
-    """Where a link leads; turns with equal endpoints share links.
+    """Where a link leads, and as whom; turns with equal endpoints share links.
+
+    Attributes:
+        url: ``ws``, ``wss``, ``http`` or ``https``.
+        headers: of the upgrade, or of each request.
+        greeting: what is said first, where a connection's options and its key are a message.
+        secrets: what must not be shown, besides what the URL and the headers tell by their names.
 
     Raises:
         ConfigurationError: if nothing could ever lead there.
     """
 
     url: str
-    headers: tuple[tuple[str, str], ...] = attrs.field(repr=False)
+    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
+    greeting: tuple[str, ...] = attrs.field(default=(), repr=False)
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
 
     def __attrs_post_init__(self) -> None:
         self.target("")
 
     def target(self, provider: str) -> Target:
         """The endpoint, taken apart, for a provider's name."""
-        return Target.parse(self.url, self.headers, provider)
+        return Target.parse(self.url, self.headers, provider, secrets=self.secrets, schemes=(*WEBSOCKET, *HTTP))
 
 
 # Endpoints, such as voices, whose links are kept warm.
@@ -78,7 +86,6 @@ class LinkPool(Generic[D]):
         self._breaker = breaker
         self._links: list[Link[D]] = []
         self._effort: _Effort | None = None
-        self._busy: Link[D] | None = None
         self._closed = False
 
     async def acquire(self) -> Link[D]:
@@ -90,15 +97,19 @@ class LinkPool(Generic[D]):
 
         Cancelling it leaves the connecting under way, for the next turn.
         """
-        self._busy = link = await self.ready()
+        link = await self._until(self._free)
+        link.start_work()
         self.warm()
         return link
 
     async def ready(self) -> Link[D]:
         """Wait until there is a link; raises and can be cancelled like :meth:`acquire`."""
+        return await self._until(self._any)
+
+    async def _until(self, find: Callable[[], Link[D] | None]) -> Link[D]:
         await trio.lowlevel.checkpoint_if_cancelled()
         failures = 0
-        while (link := self._best()) is None:
+        while (link := find()) is None:
             effort = self._connect()
             await effort.done.wait()
             if effort.error is not None:
@@ -108,27 +119,26 @@ class LinkPool(Generic[D]):
                 await self._pause_or_raise(effort.link.failure, failures)
         return link
 
-    def release(self, link: Link[D]) -> None:
-        """The turn is off the link."""
+    def release(self, link: Link[D], *, worked: bool = False) -> None:
+        """The turn is off the link; `worked` if the provider carried it to its end, whatever became of the link."""
         # Not when it connects: some servers accept everybody and drop them at once.
-        if link.failure is None:
+        if worked or link.failure is None:
             self._breaker.succeeded()
         elif isinstance(link.failure, LinkClosed | ProviderStalled) and is_transient(link.failure):
             self._breaker.failed(link.failure)
-        if self._busy is link:
-            self._busy = None
-            self._refresh()
-            if self._policy.spare:
-                self.warm()
+        link.end_work()
+        self._refresh()
+        if self._policy.spare:
+            self.warm()
 
     def warm(self) -> None:
         """Have a link ready soon, and a spare one if the policy says so.  Does not wait and does not fail."""
-        if self._best() is None or (self._policy.spare and len(self._links) < 2):
+        if (self._free if self._policy.spare else self._any)() is None and not self._closed:
             self._connect()
 
     def idle(self) -> bool:
         """Whether no turn is on any of its links or waits for one."""
-        return self._busy is None and self._effort is None
+        return self._effort is None and not any(link.at_work for link in self._links)
 
     def farewell(self, nursery: trio.Nursery) -> None:
         """Close all links politely, within the policy's time, in this nursery; none is replaced."""
@@ -136,18 +146,25 @@ class LinkPool(Generic[D]):
         for link in self._links:
             nursery.start_soon(link.farewell)
 
-    def _best(self) -> Link[D] | None:
+    def _any(self) -> Link[D] | None:
+        """A link that is there, free or not."""
         self._links = [link for link in self._links if link.usable]
         return min(self._links, key=lambda link: link.worn, default=None)
 
+    def _free(self) -> Link[D] | None:
+        """The best link that a turn can be put on."""
+        free = [link for link in self._links if link.free]
+        return min(free, key=lambda link: link.worn, default=None)
+
     def _refresh(self) -> None:
-        """Between turns: replace a worn link, once its successor is there."""
-        if self._closed:
+        """Between turns: replace worn links, once there is a successor."""
+        self._links = [link for link in self._links if link.usable]
+        worn = [link for link in self._links if link.worn and not link.at_work]
+        if self._closed or not worn:
             return
-        worn = [link for link in self._links if link.usable and link.worn and link is not self._busy]
-        if worn and len(worn) == len(self._links):
+        if all(link.worn for link in self._links):
             self._connect()
-            return
+            worn = [link for link in worn if not link.free]
         for link in worn:
             self._links.remove(link)
             self._nursery.start_soon(link.farewell)
@@ -191,18 +208,11 @@ class LinkPool(Generic[D]):
         if not is_transient(error):
             raise error
         self._breaker.failed(error)
-        pause = self._policy.pause(failures)
-        if error.retry_after is not None:
-            pause = max(pause, error.retry_after)
-        if failures >= self._policy.attempts or pause > self._policy.backoff_max:
-            raise error
-        await trio.sleep(pause)
+        await self._policy.pause_or_raise(error, failures)
 
     async def _replace_when_old(self, link: Link[D]) -> None:
-        with trio.move_on_after(self._policy.max_age):
-            await link.ended.wait()
-            return
-        self._refresh()
+        if await link.grown_old():
+            self._refresh()
 
 
 class LinkPools(Generic[D]):
