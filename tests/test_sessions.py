@@ -19,13 +19,13 @@ bench_sessions = importlib.import_module("sessions")
 def test_sessions_in_memory_leave_nothing_behind(seed):
     usage = bench_sessions.in_memory(seed, 270, 10)
 
-    assert (usage.tasks, usage.fds, usage.threads, usage.objects) == (0, 0, 0, 0)
+    assert max(usage.tasks, usage.fds, usage.threads, usage.objects) <= 0, usage
 
 
 def test_sessions_over_sockets_leave_nothing_behind(seed):
     usage = bench_sessions.over_loopback(seed, 30, 10)
 
-    assert (usage.tasks, usage.fds, usage.threads, usage.objects) == (0, 0, 0, 0)
+    assert max(usage.tasks, usage.fds, usage.threads, usage.objects) <= 0, usage
 
 
 def test_an_object_that_is_kept_is_counted(seed, monkeypatch):
