@@ -10,7 +10,7 @@ import trio
 from deepgram_talk import FLUSH, chunks, talk
 
 from voicetrio import DeepgramTTS
-from voicetrio._link import websocket
+from voicetrio._link import _stream
 from voicetrio.errors import (
     AuthenticationError,
     ConnectError,
@@ -383,7 +383,7 @@ async def test_d13_age_is_counted_from_the_end_of_the_handshake(autojump_clock):
 
 def test_d13_the_trust_store_is_read_once_for_all_connections():
     """The original made a ClientSession for each connection, with a TLS context that read it again."""
-    assert websocket._default_ssl_context() is websocket._default_ssl_context()
+    assert _stream._default_ssl_context() is _stream._default_ssl_context()
 
 
 async def test_d13_the_request_id_is_kept_for_results_and_errors(autojump_clock):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .errors import VoiceTrioError
     from .text import FlushMarker
     from .tts import TTSSession, TTSStatistics
-    from .turn import Interruption, Synthesis, Timeline, Word
+    from .turn import Interruption, Synthesis, Timeline, Timestamps, Word
     from .wav import WavWriter, read_wav
 
 __version__ = "0.1.0"
@@ -32,6 +32,7 @@ __all__ = [
     "TTSSession",
     "TTSStatistics",
     "Timeline",
+    "Timestamps",
     "VoiceTrioError",
     "WavWriter",
     "Word",
@@ -47,7 +48,7 @@ _HOMES = {
     "errors": ("VoiceTrioError",),
     "text": ("FlushMarker",),
     "tts": ("TTSSession", "TTSStatistics"),
-    "turn": ("Interruption", "Synthesis", "Timeline", "Word"),
+    "turn": ("Interruption", "Synthesis", "Timeline", "Timestamps", "Word"),
     "wav": ("WavWriter", "read_wav"),
 }
 

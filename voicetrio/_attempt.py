@@ -36,6 +36,8 @@ class Attempt:
         cancel_timeout: float,
     ) -> None:
         self.turn = turn
+        self.characters = turn.reached  # of the text that earlier attempts have spoken
+        self.seconds = turn.audio.received / turn.audio.format.sample_rate  # … and how long that is
         self.pool = pool
         self.link = link
         self.cancel_timeout = cancel_timeout

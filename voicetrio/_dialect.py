@@ -34,10 +34,11 @@ class Audio:
 
 @attrs.frozen
 class Spoken:
-    """Words of a turn with their times."""
+    """Words and phonemes with their times, in seconds from the first sample that came of the turn on this link."""
 
     turn: int
-    words: tuple[Word, ...]
+    words: tuple[Word, ...] = ()
+    phonemes: tuple[Word, ...] = ()
 
 
 @attrs.frozen
@@ -64,6 +65,33 @@ class Failed:
 
 
 @attrs.frozen
+class Refused:
+    """The provider refused or broke off a turn, or whatever is under way if `turn` is None; the link goes on."""
+
+    turn: int | None
+    error: ProviderError
+
+
+@attrs.frozen
+class Reached:
+    """All audio of so many characters of what was said on this link has come, and none of what follows them.
+
+    If the link is lost before more comes, the turn goes on from there on another one.
+    """
+
+    turn: int
+    characters: int
+
+
+@attrs.frozen
+class Reply:
+    """Send a message now, behind what was sent before."""
+
+    turn: int
+    message: Message
+
+
+@attrs.frozen
 class MoreToSend:
     """The dialect has something to send for a turn whose text was already sent: see :meth:`TTSDialect.resume`."""
 
@@ -75,7 +103,7 @@ class GateOpened:
     """The provider has acknowledged a cancellation: the oldest that was not."""
 
 
-Event = Audio | Spoken | Answered | Ended | Failed | MoreToSend | GateOpened
+Event = Audio | Spoken | Answered | Ended | Failed | Refused | Reached | Reply | MoreToSend | GateOpened
 Step = Message | Pause | Ended
 
 

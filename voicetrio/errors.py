@@ -13,7 +13,7 @@
         │   ├── ConnectTimeout            … in time
         │   ├── BreakerOpen               … lately, too often: not tried again before `retry_after`
         │   └── UpgradeRejected           … because the server refused, with an HTTP status
-        ├── BadRequest                    400, 404, 413, 422: the provider does not accept what was asked
+        ├── BadRequest                    400, 404, 410, 413, 422: the provider does not accept what was asked
         ├── AuthenticationError           401, 403, or the protocol's own words for a bad key
         ├── PaymentRequired               402
         ├── RateLimited                   429; `retry_after` says when, if the server did
@@ -186,22 +186,35 @@ class _RejectedUnavailable(UpgradeRejected, ServiceUnavailable):
     pass
 
 
-_BY_STATUS: dict[int, type[UpgradeRejected]] = {
-    400: _RejectedBadRequest,
-    401: _RejectedAuthentication,
-    402: _RejectedPayment,
-    403: _RejectedAuthentication,
-    404: _RejectedBadRequest,
-    413: _RejectedBadRequest,
-    422: _RejectedBadRequest,
-    429: _RejectedRate,
+_BY_STATUS: dict[int, type[ProviderError]] = {
+    400: BadRequest,
+    401: AuthenticationError,
+    402: PaymentRequired,
+    403: AuthenticationError,
+    404: BadRequest,
+    410: BadRequest,
+    413: BadRequest,
+    422: BadRequest,
+    429: RateLimited,
 }
-for _cls in set(_BY_STATUS.values()) | {_RejectedUnavailable}:
+_REJECTIONS: dict[type[ProviderError], type[UpgradeRejected]] = {
+    BadRequest: _RejectedBadRequest,
+    AuthenticationError: _RejectedAuthentication,
+    PaymentRequired: _RejectedPayment,
+    RateLimited: _RejectedRate,
+    ServiceUnavailable: _RejectedUnavailable,
+}
+for _cls in _REJECTIONS.values():
     _cls.__name__ = _cls.__qualname__ = "UpgradeRejected"
+
+
+def error_class(status: int) -> type[ProviderError]:
+    """The class of error that a request refused with this HTTP status raises; for errors in band as well."""
+    if status >= 500:
+        return ServiceUnavailable
+    return _BY_STATUS.get(status, ProviderError)
 
 
 def rejection_class(status: int) -> type[UpgradeRejected]:
     """The class of error that an upgrade refused with this HTTP status raises."""
-    if status >= 500:
-        return _RejectedUnavailable
-    return _BY_STATUS.get(status, UpgradeRejected)
+    return _REJECTIONS.get(error_class(status), UpgradeRejected)

@@ -18,13 +18,29 @@ import attrs
 import trio
 
 from ._attempt import Attempt
-from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, MoreToSend, Pause, Spoken, Step, TTSDialect
-from ._link.connection import ConnectionOptions, Dial
+from ._dialect import (
+    Answered,
+    Audio,
+    Ended,
+    Event,
+    Failed,
+    GateOpened,
+    MoreToSend,
+    Pause,
+    Reached,
+    Refused,
+    Reply,
+    Spoken,
+    Step,
+    TTSDialect,
+)
+from ._link._target import HTTP
+from ._link.connection import Connection, ConnectionOptions, Dial
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, is_transient
 from ._link.pool import Endpoint, LinkPool, LinkPools
-from ._link.websocket import connect
+from ._link.websocket import connect as connect_websocket
 from ._options import positive, positive_or_none, truth
 from .audio import AudioFormat, AudioSink
 from .errors import (
@@ -40,7 +56,7 @@ from .errors import (
     VoiceTrioError,
 )
 from .text import Chunk, FlushMarker, Text
-from .turn import Interruption, Script, Synthesis, TextFailed, Turn, interruption
+from .turn import Interruption, Script, Synthesis, TextFailed, Timestamps, Turn, interruption
 
 # ---- providers -----------------------------------------------------------------------------------------------------
 
@@ -99,7 +115,12 @@ class TTSProvider(abc.ABC):
         return variant if voice_id is None else variant._for_voice(voice_id)
 
     def open(
-        self, sink: AudioSink, *, dial: Dial | None = None, ssl_context: ssl.SSLContext | None = None
+        self,
+        sink: AudioSink,
+        *,
+        dial: Dial | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        on_timestamps: Callable[[Timestamps], object] | None = None,
     ) -> AbstractAsyncContextManager[TTSSession]:
         """Open a session that speaks into a sink: ``async with provider.open(sink) as session:``.
 
@@ -112,20 +133,27 @@ class TTSProvider(abc.ABC):
             dial: opens the byte stream to a host and port, instead of :func:`trio.open_tcp_stream`: for proxies and
                 tests.  TLS comes on top of it.
             ssl_context: for ``wss``, instead of the system's trust store.
+            on_timestamps: called with words and phonemes as they come, where the provider gives them: in a task of the
+                session, whose receiving waits for it, so it must be quick, such as a memory channel's `send_nowait`.
+                What it raises is a bug, and ends the session.
 
         Raises:
             ConfigurationError: if the sink cannot take the provider's audio.
         """
         sink.check_format(self.format)
-        return _open_session(self, sink, dial, ssl_context)
+        return _open_session(self, sink, dial, ssl_context, on_timestamps)
 
 
 @asynccontextmanager
 async def _open_session(
-    provider: TTSProvider, sink: AudioSink, dial: Dial | None, ssl_context: ssl.SSLContext | None
+    provider: TTSProvider,
+    sink: AudioSink,
+    dial: Dial | None,
+    ssl_context: ssl.SSLContext | None,
+    on_timestamps: Callable[[Timestamps], object] | None,
 ) -> AsyncGenerator[TTSSession, None]:
     async with open_plain_nursery("the session was closed") as nursery:
-        session = TTSSession(provider, sink, nursery, dial, ssl_context)
+        session = TTSSession(provider, sink, nursery, dial, ssl_context, on_timestamps)
         try:
             yield session
         finally:
@@ -167,6 +195,7 @@ class TTSSession:
         nursery: trio.Nursery,
         dial: Dial | None,
         ssl_context: ssl.SSLContext | None,
+        on_timestamps: Callable[[Timestamps], object] | None,
     ) -> None:
         self.provider: TTSProvider = provider
         self.sink: AudioSink = sink
@@ -174,6 +203,7 @@ class TTSSession:
         self._nursery = nursery
         self._dial = dial
         self._ssl_context = ssl_context
+        self._on_timestamps = on_timestamps
         self._endpoint = provider._endpoint()
         self._pools: LinkPools[TTSDialect] = LinkPools(nursery, provider.name, provider._policy())
         self._turns: list[Turn] = []  # not over, or perhaps still heard
@@ -314,14 +344,15 @@ class TTSSession:
             pool.warm()
         if await self._is_blank(turn):
             return
-        failures = 0
+        failures = reached = 0
         while True:
             try:
                 await self._attempt(turn, pool, options)
             except (LinkClosed, ProviderStalled, RateLimited, ServiceUnavailable) as error:
-                failures += 1
+                failures = failures + 1 if turn.reached == reached else 1
+                reached = turn.reached
                 # A refused upgrade has been tried again before it came here.
-                if turn.audio.received or isinstance(error, ConnectError) or not is_transient(error):
+                if not turn.resumable or isinstance(error, ConnectError) or not is_transient(error):
                     raise
                 await options._policy().pause_or_raise(error, failures)
             else:
@@ -339,10 +370,10 @@ class TTSSession:
     async def _attempt(self, turn: Turn, pool: LinkPool[TTSDialect], options: TTSProvider) -> None:
         link = await pool.acquire()
         turn.timeline.connected = trio.current_time()
+        turn.start_over()
         attempt = self._attempts[turn.number] = Attempt(
             turn, pool, link, options.response_timeout, options.cancel_timeout
         )
-        turn.start_over()
         link.dialect.begin(turn.number, options)
         try:
             with attempt.scope:
@@ -365,9 +396,13 @@ class TTSSession:
     async def _say_all(self, attempt: Attempt) -> None:
         script, dialect = attempt.turn.script, attempt.link.dialect
         blank = ""  # is said with what follows it: alone it would be something to speak in which nothing is heard
-        index = 0
+        index, spoken = 0, attempt.characters
         while (chunk := await script.chunk(index)) is not None:
             index += 1
+            if spoken:  # by an earlier attempt
+                if isinstance(chunk, FlushMarker):
+                    continue
+                chunk, spoken = chunk[spoken:], max(0, spoken - len(chunk))
             if isinstance(chunk, FlushMarker):
                 await self._send(attempt, dialect.flush())
             elif _says_something(chunk):
@@ -401,7 +436,7 @@ class TTSSession:
     async def _on_events(self, link: Link[TTSDialect], events: Iterable[Event]) -> None:
         """Hand the events of a link to their turns; in the link's receive loop."""
         for event in events:
-            if isinstance(event, Failed):
+            if isinstance(event, Failed | Refused):
                 self._on_failed(link, event)
             elif isinstance(event, GateOpened):
                 link.acknowledged()
@@ -411,14 +446,20 @@ class TTSSession:
             elif isinstance(event, Audio):
                 self._late_bytes += len(event.pcm)
 
-    async def _on_event(self, attempt: Attempt, event: Audio | Spoken | Answered | Ended | MoreToSend) -> None:
+    async def _on_event(
+        self, attempt: Attempt, event: Audio | Spoken | Answered | Ended | Reached | Reply | MoreToSend
+    ) -> None:
         match event:
             case Audio():
                 if not event.pcm:
                     return  # nothing came, as if nothing had
                 await self._on_audio(attempt, event.pcm)
             case Spoken():
-                attempt.turn.words.extend(event.words)
+                self._on_spoken(attempt, event)
+            case Reached():
+                attempt.turn.reach(attempt.characters + event.characters)
+            case Reply():
+                attempt.link.send_nowait(event.message)
             case Ended():
                 attempt.end(event.inferred)
             case MoreToSend():
@@ -442,11 +483,22 @@ class TTSSession:
             attempt.fail(error)
         attempt.resting = False
 
-    def _on_failed(self, link: Link[TTSDialect], event: Failed) -> None:
+    def _on_spoken(self, attempt: Attempt, event: Spoken) -> None:
+        turn = attempt.turn
+        words = tuple(word.shifted(attempt.seconds) for word in event.words)
+        phonemes = tuple(phoneme.shifted(attempt.seconds) for phoneme in event.phonemes)
+        turn.words += words
+        turn.phonemes += phonemes
+        if self._on_timestamps is not None:
+            self._on_timestamps(Timestamps(turn.number, words, phonemes))
+
+    def _on_failed(self, link: Link[TTSDialect], event: Failed | Refused) -> None:
+        link.clean(event.error)
         for attempt in list(self._attempts.values()):
             if attempt.link is link and event.turn in (None, attempt.turn.number):
                 attempt.fail(event.error)
-        link.fail(event.error)
+        if isinstance(event, Failed):
+            link.fail(event.error)
 
     def _on_lost(self, link: Link[TTSDialect]) -> None:
         assert link.failure is not None
@@ -462,9 +514,8 @@ class TTSSession:
 
     def _make_link(self, endpoint: Endpoint, options: TTSProvider) -> Link[TTSDialect]:
         policy = options._policy()
-
         open_connection = partial(
-            connect,
+            _driver(endpoint.url),
             endpoint.url,
             headers=endpoint.headers,
             options=policy.connection,
@@ -516,6 +567,15 @@ class TTSSession:
         with trio.CancelScope(shield=True):  # noqa: ASYNC100  # the nursery waits for its children
             async with trio.open_nursery() as nursery:
                 self._pools.farewell(nursery)
+
+
+def _driver(url: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
+    """What opens connections to a URL."""
+    if url.partition(":")[0] not in HTTP:
+        return connect_websocket
+    from ._link.http import connect as connect_http  # httpx is only imported by whoever wants it
+
+    return connect_http
 
 
 def _says_something(chunk: Chunk) -> bool:

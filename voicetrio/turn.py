@@ -36,17 +36,39 @@ Outcome = Literal["completed", "completed_inferred", "interrupted"]
 # Chunks read ahead of what has been sent: enough to hide a scheduler pass, too few to hoard.
 _READ_AHEAD = 64
 
+# Seconds by which the sums of a word's times may be off.
+_ROUNDING = 1e-6
+
 # An interrupted text generator may clean up for this long; it holds nobody up.
 _GENERATOR_CLEANUP_SECONDS = 1.0
 
 
 @attrs.frozen
 class Word:
-    """A spoken word; `start` and `end` in seconds from the turn's first sample."""
+    """A spoken word, or phoneme; `start` and `end` in seconds from the turn's first sample."""
 
     text: str
     start: float
     end: float
+
+    def shifted(self, seconds: float) -> Word:
+        """The same, so much later."""
+        return Word(self.text, self.start + seconds, self.end + seconds)
+
+
+@attrs.frozen
+class Timestamps:
+    """Words and phonemes of a turn that became known at once, perhaps before their audio was heard.
+
+    Attributes:
+        turn: its number in the sink, as in its frames.
+        words: with times, in order.
+        phonemes: with times, in order; in the provider's alphabet.
+    """
+
+    turn: int
+    words: tuple[Word, ...]
+    phonemes: tuple[Word, ...]
 
 
 @attrs.define
@@ -105,6 +127,7 @@ class Synthesis:
         samples: what came of it at the sink's rate, per channel; for an interrupted turn, what was heard.
         seconds: how long those last.
         words: with times, where the provider gives them.
+        phonemes: with times, where the provider was asked for them.
         request_id: the provider's id, if it gave one.
         timeline: when it reached its stations.
     """
@@ -114,6 +137,7 @@ class Synthesis:
     samples: int
     seconds: float
     words: tuple[Word, ...]
+    phonemes: tuple[Word, ...]
     request_id: str | None
     timeline: Timeline
 
@@ -128,7 +152,8 @@ class Interruption:
         samples_heard: of `turn`, at the sink's rate, per channel.
         samples_dropped: of all `turns`: samples that had arrived and were not heard.
         seconds_heard: how long `samples_heard` last.
-        text_heard: the words of `turn` that ended at or before that; None where the provider gives no times.
+        text_heard: the text of `turn` up to the last word that ended at or before that, verbatim where the provider's
+            words are found in it; None where the provider gives no times.
         at: when, by :func:`trio.current_time`.
     """
 
@@ -177,9 +202,9 @@ class Script:
         return self._source is not None
 
     @property
-    def characters(self) -> int:
-        """Characters known so far."""
-        return sum(len(chunk) for chunk in self._chunks if isinstance(chunk, str))
+    def text(self) -> str:
+        """The text known so far."""
+        return "".join(chunk for chunk in self._chunks if isinstance(chunk, str))
 
     async def feed(self, scope: trio.CancelScope) -> None:
         """Read the caller's iterator to its end, or until `scope` is cancelled.
@@ -255,6 +280,9 @@ class Turn:
         self.scope: trio.CancelScope = trio.CancelScope()
         self.text_scope: trio.CancelScope = trio.CancelScope()
         self.words: list[Word] = []
+        self.phonemes: list[Word] = []
+        self.reached: int = 0  # characters whose audio has come whole
+        self._reached_samples = 0
         self.request_id: str | None = None
         self.inferred: bool = False
         self._on_abandoned = on_abandoned
@@ -292,10 +320,24 @@ class Turn:
         self._on_abandoned(self)
         return trio.lowlevel.Abort.SUCCEEDED
 
+    @property
+    def resumable(self) -> bool:
+        """Whether another attempt can go on where the last one stopped: not one sample beyond :attr:`reached`."""
+        return self.audio.received == self._reached_samples
+
+    def reach(self, characters: int) -> None:
+        """All audio of so many characters has come, and no other."""
+        self.reached = characters
+        self._reached_samples = self.audio.received
+
     def start_over(self) -> None:
-        """Forget what an earlier attempt left; not one whole sample of it had come."""
-        self.words.clear()
-        self.timeline.first_text = self.timeline.first_audio = None
+        """Forget what an earlier attempt left beyond what it has reached, which is no whole sample."""
+        assert self.resumable
+        seconds = self.audio.received / self.audio.format.sample_rate
+        self.words = [word for word in self.words if word.start < seconds]
+        self.phonemes = [phoneme for phoneme in self.phonemes if phoneme.start < seconds]
+        if not self.audio.received:
+            self.timeline.first_text = self.timeline.first_audio = None
         self.audio.start_over()
 
     def fence(self) -> None:
@@ -332,20 +374,33 @@ class Turn:
             self._caller = None
 
     def text_heard(self) -> str | None:
-        """The words that ended at or before the position heard; None if no word has a time."""
+        """The text up to the last word that ended at or before the position heard; None if no word has a time."""
         if not self.words:
             return None
         heard = self.audio.heard_seconds
-        # Times are given to the microsecond or coarser; a word that ends within one sample of the cut was heard.
-        return "".join(word.text for word in self.words if word.end <= heard + 1e-9)
+        return text_up_to(self.script.text, [word.text for word in self.words if word.end <= heard + _ROUNDING])
 
     def _synthesis(self) -> Synthesis:
         interrupted = self.audio.fenced
         samples = self.audio.heard if interrupted else self.audio.converted
         outcome: Outcome = "interrupted" if interrupted else "completed_inferred" if self.inferred else "completed"
         seconds = samples / self.audio.sample_rate
-        words = tuple(self.words)
-        return Synthesis(self.number, outcome, samples, seconds, words, self.request_id, self.timeline)
+        words, phonemes = tuple(self.words), tuple(self.phonemes)
+        return Synthesis(self.number, outcome, samples, seconds, words, phonemes, self.request_id, self.timeline)
+
+
+def text_up_to(text: str, words: list[str]) -> str:
+    """The beginning of a text that ends with the last of its first words, or, if they are not found, the words.
+
+    Providers leave out punctuation and white space, and some say numbers in words.
+    """
+    end = 0
+    for word in words:
+        at = text.find(word.strip(), end)
+        if at < 0:
+            return " ".join(word.strip() for word in words)
+        end = at + len(word.strip())
+    return text[:end]
 
 
 def interruption(turns: list[Turn]) -> Interruption:

@@ -10,7 +10,7 @@ import trustme
 from websocket_peer import PROVIDER, echo, lockstep, memory_connect, memory_dial, tcp_server
 
 from voicetrio import errors
-from voicetrio._link import websocket
+from voicetrio._link import _stream
 from voicetrio._link.connection import ConnectionOptions
 from voicetrio._link.websocket import connect
 
@@ -333,7 +333,7 @@ async def test_a_server_without_tls_is_a_connect_error():
 
 
 def test_the_default_context_is_made_once():
-    assert websocket._default_ssl_context() is websocket._default_ssl_context()
+    assert _stream._default_ssl_context() is _stream._default_ssl_context()
 
 
 # --- options --------------------------------------------------------------------------------------------------------

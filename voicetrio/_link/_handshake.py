@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import email.utils
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import h11
 
-from ..errors import UpgradeRejected, rejection_class
+from ..errors import ProviderError, UpgradeRejected, rejection_class
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ._target import Target
 
-_MAX_BODY = 16 * 2**10
+E = TypeVar("E", bound=ProviderError)
+
+MAX_BODY = 16 * 2**10
 _REQUEST_ID_HEADERS = ("dg-request-id", "x-request-id", "request-id")
 
 
@@ -79,8 +81,8 @@ class UpgradeReply:
             if isinstance(event, h11.Response):
                 self._take_head(event)
             elif isinstance(event, h11.Data):
-                self.body = (self.body + event.data)[:_MAX_BODY]
-                if len(self.body) == _MAX_BODY:
+                self.body = (self.body + event.data)[:MAX_BODY]
+                if len(self.body) == MAX_BODY:
                     return True
             elif isinstance(event, h11.EndOfMessage):
                 return True
@@ -134,15 +136,21 @@ def _http_date(value: str) -> datetime | None:
 def rejection(target: Target, reply: UpgradeReply) -> UpgradeRejected:
     """The error that a refused upgrade means."""
     assert reply.status is not None
-    words = target.printable(reply.body.decode("utf-8", "replace"))
-    hint = " (redirects are not followed)" if 300 <= reply.status < 400 else ""
-    error = rejection_class(reply.status)(
-        f"{target.shown} refused the websocket with HTTP {reply.status}{hint}{f': {words}' if words else ''}",
-        provider=target.provider,
-        request_id=request_id(reply.headers),
-        status=reply.status,
-        reason=words or None,
-        retry_after=retry_after(reply.headers),
-    )
+    kind = rejection_class(reply.status)
+    error = refusal(kind, target, "the websocket", reply.status, reply.headers, reply.body)
     error.body = reply.body
     return error
+
+
+def refusal(kind: type[E], target: Target, what: str, status: int, headers: Mapping[str, str], body: bytes) -> E:
+    """The error that a refusal by HTTP means."""
+    words = target.printable(body.decode("utf-8", "replace"))
+    hint = " (redirects are not followed)" if 300 <= status < 400 else ""
+    return kind(
+        f"{target.shown} refused {what} with HTTP {status}{hint}{f': {words}' if words else ''}",
+        provider=target.provider,
+        request_id=request_id(headers),
+        status=status,
+        reason=words or None,
+        retry_after=retry_after(headers),
+    )

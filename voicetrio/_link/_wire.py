@@ -1,11 +1,11 @@
-"""The two stream wrappers between trio-websocket and the socket.
+"""The stream wrapper right below trio-websocket.
 
 ::
 
     trio-websocket
     FrameStream     frames are written whole or the connection is dead; the upgrade reply is read here first
     SSLStream       with wss only
-    Transport       a failed write does not hide what the peer said before
+    Transport       a failed write does not hide what the peer said before (`_stream`)
     socket, or whatever `dial` gave
 """
 
@@ -27,44 +27,6 @@ _PIECE = 16 * 2**10
 
 # A refusal's body is for the message only, so it is not waited for as the connection is.
 _BODY_TIMEOUT = 1.0
-
-
-class Transport(trio.abc.Stream):
-    """A stream whose failed writes are dropped and noted, so that reading goes on to its own end.
-
-    When the peer closes, its last words (an error message, a close frame with the reason) are often still unread when
-    our next write fails.  Both trio-websocket and :class:`trio.SSLStream` give up reading at a failed write; this keeps
-    the failure from them.
-
-    Attributes:
-        broken: Whether a write has failed.
-    """
-
-    def __init__(self, stream: trio.abc.Stream) -> None:
-        self._stream = stream
-        self.broken = False
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send, or note that it failed."""
-        if self.broken:
-            await trio.lowlevel.checkpoint()
-            return
-        try:
-            await self._stream.send_all(data)
-        except trio.BrokenResourceError:
-            self.broken = True
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """As the stream below does."""
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """As the stream below does."""
-        return await self._stream.receive_some(max_bytes)
-
-    async def aclose(self) -> None:
-        """Close the stream below."""
-        await self._stream.aclose()
 
 
 class FrameStream(trio.abc.Stream):

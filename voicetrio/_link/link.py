@@ -189,15 +189,19 @@ class Link(Generic[D]):
 
     def fail(self, error: ProviderError) -> None:
         """End the link with an error; only the first counts."""
-        if error.request_id is None:
-            error.request_id = self.dialect.request_id
-        self.target.clean(error)
+        self.clean(error)
         if self.failure is not None:
             return
         self.failure = error
         self.settled.set()
         self._talk.cancel(reason="the link failed")
         self._on_lost(self)
+
+    def clean(self, error: ProviderError) -> None:
+        """Make an error tell the provider's id, and no secret."""
+        if error.request_id is None:
+            error.request_id = self.dialect.request_id
+        self.target.clean(error)
 
     def close(self) -> None:
         """End the link without a word to the provider but the websocket's own Close."""

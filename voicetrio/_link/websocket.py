@@ -20,8 +20,6 @@ as its one member, and that is raised as it was; anything else in it is a bug or
 from __future__ import annotations
 
 import contextlib
-import functools
-import ssl
 from typing import TYPE_CHECKING
 
 import h11
@@ -40,12 +38,14 @@ from ..errors import (
     VoiceTrioError,
 )
 from ._handshake import rejection, request_id
+from ._stream import Transport, open_stream
 from ._target import Target
-from ._wire import FrameStream, Transport
+from ._wire import FrameStream
 from .connection import Connection, ConnectionOptions, Dial
 from .nursery import plain_exceptions
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 # What is received at once is also worked through at once, without a checkpoint: 4 KiB of two-byte frames in 60 ms,
@@ -105,9 +105,7 @@ async def _connect(
     target: Target, options: ConnectionOptions, ssl_context: ssl.SSLContext | None, dial: Dial
 ) -> AsyncGenerator[Connection]:
     deadline = trio.current_time() + options.connect_timeout
-    transport = await _open_transport(target, dial, deadline)
-    try:
-        stream = await _start_tls(transport, target, ssl_context, deadline) if target.tls else transport
+    async with open_stream(target, dial, ssl_context, deadline) as (transport, stream):
         frames = FrameStream(stream, target, send_timeout=options.send_timeout, close_timeout=options.close_timeout)
         connection = _WebSocket(transport, frames, target, options)
         close_timeout = _HURRIED_CLOSE_TIMEOUT
@@ -121,46 +119,6 @@ async def _connect(
                 finally:
                     with trio.move_on_after(close_timeout, shield=True):
                         await connection.end()
-    finally:
-        with trio.CancelScope(shield=True):
-            await trio.aclose_forcefully(transport)
-
-
-async def _open_transport(target: Target, dial: Dial, deadline: float) -> Transport:
-    with trio.CancelScope(deadline=deadline):
-        try:
-            return Transport(await dial(target.host, target.port))
-        except (OSError, UnicodeError, trio.BrokenResourceError) as exc:  # UnicodeError: a host that IDNA refuses
-            message = f"cannot connect to {target.shown}: {target.printable(str(exc))}"
-            raise ConnectError(message, provider=target.provider) from exc
-    raise ConnectTimeout(f"{target.shown}: no TCP connection in time", provider=target.provider)
-
-
-async def _start_tls(
-    transport: Transport, target: Target, context: ssl.SSLContext | None, deadline: float
-) -> trio.abc.Stream:
-    try:
-        stream = trio.SSLStream(
-            transport, context or _default_ssl_context(), server_hostname=target.host, https_compatible=True
-        )
-    except ValueError as exc:  # a name that no certificate can have
-        message = f"TLS with {target.shown} failed: {target.printable(str(exc))}"
-        raise ConnectError(message, provider=target.provider) from exc
-    with trio.CancelScope(deadline=deadline):
-        try:
-            await stream.do_handshake()
-        except trio.BrokenResourceError as exc:
-            cause = exc.__cause__ or exc  # trio wraps the ssl module's error
-            message = f"TLS with {target.shown} failed: {target.printable(str(cause)) or 'the connection was reset'}"
-            raise ConnectError(message, provider=target.provider) from cause
-        return stream
-    raise ConnectTimeout(f"{target.shown}: no TLS in time", provider=target.provider)
-
-
-@functools.cache
-def _default_ssl_context() -> ssl.SSLContext:
-    # Reading the trust store takes 40 ms of CPU: once in a process, and not before it is needed.
-    return ssl.create_default_context()
 
 
 class _WebSocket:
