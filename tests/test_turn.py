@@ -256,7 +256,7 @@ async def test_words_are_heard_when_they_ended_at_or_before_the_position():
     stage.turn.fence()
     cut = interruption([stage.turn])
 
-    assert (cut.samples_heard, cut.samples_dropped, cut.seconds_heard, cut.text_heard) == (320, 480, 0.04, "one two ")
+    assert (cut.samples_heard, cut.samples_dropped, cut.seconds_heard, cut.text_heard) == (320, 480, 0.04, "one two")
 
 
 def test_the_parts_of_a_timeline_add_up():

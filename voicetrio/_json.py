@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 import msgspec
+import pybase64
 
 from .errors import ProtocolError
 
@@ -21,3 +22,15 @@ def decode_json(message: str, kind: type[T], provider: str) -> T:
         return msgspec.json.decode(message, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:  # the latter: nested beyond reason
         raise ProtocolError(f"a message that is not understood: {error}", provider=provider) from None
+
+
+def decode_audio(data: str, provider: str) -> bytes:
+    """Decode the base64 of a message's audio.
+
+    Raises:
+        ProtocolError: if it is none.
+    """
+    try:
+        return pybase64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise ProtocolError(f"audio that is not understood: {error}", provider=provider) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -42,6 +43,17 @@ def truth(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> Non
         raise ConfigurationError(f"{attribute.name} must be True or False, not {value!r}")
 
 
+def whole_or_none(least: int, most: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Check an option that must be a whole number, if it is given."""
+
+    def check(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        whole_number = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (whole_number and least <= value <= most):
+            raise ConfigurationError(f"{attribute.name} must be a whole number from {least} to {most}, not {value!r}")
+
+    return check
+
+
 def text(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Check an option that must be a string."""
     if not isinstance(value, str):
@@ -56,6 +68,22 @@ def secret(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> No
         raise ConfigurationError(f"{attribute.name} must be a string that is not empty")
     if not value.isascii() or not value.isprintable() or " " in value:
         raise ConfigurationError(f"{attribute.name} has a character that no key has: a newline or space, perhaps")
+
+
+def key_or_environment(key: str | None, name: str) -> str | None:
+    """A key, or if it is not given the value of an environment variable."""
+    return os.environ.get(name) if key is None else key
+
+
+def in_range(least: float, most: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
+    """Check an option that must be a number, if it is one."""
+
+    def check(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (number and least <= value <= most):
+            raise ConfigurationError(f"{attribute.name} must be from {least:g} to {most:g}, not {value!r}")
+
+    return check
 
 
 def one_of(choices: Iterable[Any]) -> Callable[[object, attrs.Attribute[Any], Any], None]:

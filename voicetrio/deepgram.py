@@ -6,7 +6,6 @@ on the live socket where these are silent; each is named where it is used.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Self
 
@@ -19,7 +18,18 @@ from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._link.pool import Endpoint
 from ._link.window import Window
-from ._options import one_of, pairs, positive, positive_or_none, secret, text, voice_name, websocket_url, whole
+from ._options import (
+    key_or_environment,
+    one_of,
+    pairs,
+    positive,
+    positive_or_none,
+    secret,
+    text,
+    voice_name,
+    websocket_url,
+    whole,
+)
 from .audio import AudioFormat
 from .errors import BadRequest, ConfigurationError, InputError, LinkClosed, ProviderError, RateLimited
 from .g711 import decoder
@@ -59,8 +69,8 @@ _CLEAR = '{"type":"Clear"}'
 _CLOSE = '{"type":"Close"}'
 
 
-def _key_or_environment(key: str | None) -> str | None:
-    return os.environ.get("DEEPGRAM_API_KEY") if key is None else key
+def _api_key(key: str | None) -> str | None:
+    return key_or_environment(key, "DEEPGRAM_API_KEY")
 
 
 @attrs.frozen(kw_only=True)
@@ -99,7 +109,7 @@ class DeepgramTTS(TTSProvider):
         "max_text",
     }
 
-    api_key: str | None = attrs.field(default=None, repr=False, converter=_key_or_environment, validator=secret)
+    api_key: str | None = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
     access_token: str | None = attrs.field(default=None, repr=False, validator=secret)
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
     encoding: str = attrs.field(default="linear16", validator=one_of(_SAMPLE_RATES))
@@ -143,7 +153,7 @@ class DeepgramTTS(TTSProvider):
             )
 
     @property
-    def format(self) -> AudioFormat:
+    def audio_format(self) -> AudioFormat:
         """Mono at `sample_rate`."""
         return AudioFormat(self.sample_rate)
 

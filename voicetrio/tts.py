@@ -85,7 +85,7 @@ class TTSProvider(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def format(self) -> AudioFormat:
+    def audio_format(self) -> AudioFormat:
         """The format of the audio that the provider sends, once decoded."""
 
     @abc.abstractmethod
@@ -100,9 +100,9 @@ class TTSProvider(abc.ABC):
     def _policy(self) -> LinkPolicy:
         return LinkPolicy(connection=ConnectionOptions(connect_timeout=self.connect_timeout), heartbeat=self.heartbeat)
 
-    @abc.abstractmethod
     def _check_text(self, text: str) -> None:
         """Raise InputError if a text that came as a whole cannot be spoken."""
+        del text
 
     def _variant(self, voice_id: str | None, overrides: Mapping[str, Any]) -> Self:
         """These options with a turn's own in their place."""
@@ -140,7 +140,7 @@ class TTSProvider(abc.ABC):
         Raises:
             ConfigurationError: if the sink cannot take the provider's audio.
         """
-        sink.check_format(self.format)
+        sink.check_format(self.audio_format)
         return _open_session(self, sink, dial, ssl_context, on_timestamps)
 
 
@@ -262,12 +262,12 @@ class TTSSession:
         """
         self._check_open()
         options = self.provider._variant(voice_id, overrides)
-        self.sink.check_format(options.format)
+        self.sink.check_format(options.audio_format)
         script = Script(text)
         if isinstance(text, str):
             options._check_text(text)
         await trio.lowlevel.checkpoint_if_cancelled()
-        turn = Turn(script, self.sink.open_turn(options.format), self._abandon)
+        turn = Turn(script, self.sink.open_turn(options.audio_format), self._abandon)
         self._turn_count += 1
         self._forget_silent()
         self._turns.append(turn)

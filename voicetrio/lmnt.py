@@ -1,0 +1,340 @@
+"""LMNT text-to-speech over its speech sessions (``/v1/ai/speech/stream``).
+
+Protocol facts are from LMNT's documentation of speech sessions and from its Python SDK (2.13), and from measurements on
+the live socket where these are silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import ClassVar, Literal, Self
+
+import attrs
+import msgspec
+
+from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Spoken, Step, TTSDialect
+from ._json import decode_json
+from ._link.link import Message
+from ._link.policy import LinkPolicy
+from ._link.pool import Endpoint
+from ._options import in_range, key_or_environment, one_of, positive, secret, text, voice_name, websocket_url
+from .audio import AudioFormat
+from .errors import (
+    AuthenticationError,
+    BadRequest,
+    ConfigurationError,
+    LinkClosed,
+    PaymentRequired,
+    ProviderError,
+    RateLimited,
+    ServiceUnavailable,
+)
+from .tts import TTSProvider
+from .turn import Word
+
+DEFAULT_VOICE = "leah"
+DEFAULT_URL = "wss://api.lmnt.com/v1/ai/speech/stream"
+
+# SDK 2.13, types of the speech session.
+_SAMPLE_RATES = (8000, 16000, 24000)
+_FORMAT = "pcm_s16le"
+_ERRORS: dict[str, type[ProviderError]] = {
+    "authentication_error": AuthenticationError,
+    "permission_error": AuthenticationError,
+    "payment_required_error": PaymentRequired,
+    "rate_limit_error": RateLimited,
+    "invalid_request_error": BadRequest,
+    "not_found_error": BadRequest,
+    "internal_server_error": ServiceUnavailable,
+}
+# Untyped errors, as measured for a bad key; other words are not known.
+_BAD_KEY = "api key"
+
+
+def _api_key(key: str | None) -> str | None:
+    return key_or_environment(key, "LMNT_API_KEY")
+
+
+@attrs.frozen(kw_only=True)
+class LMNTTTS(TTSProvider):
+    """Options of LMNT text-to-speech.
+
+    Attributes:
+        api_key: the key; by default the environment variable ``LMNT_API_KEY``.
+        voice: the voice.  It is a connection's; ``voice_id`` of a turn chooses another, on a connection of its own that
+            is then kept as well.
+        model: sent in protocol 1.0 only, as the sessions of 1.2 have no such field.
+        language: an ISO 639-1 code, or ``"auto"``.
+        format: ``"pcm_s16le"``.  The others of LMNT's are containers or compressed, and a sink takes samples.
+        sample_rate: in Hz: 8000, 16000 or 24000.
+        seed: not sent, as `temperature` and `top_p`: they belong to LMNT's HTTP API, and its sessions have no such
+            fields.  They are taken, and checked, so that the original's calls work.
+        temperature: see `seed`.
+        top_p: see `seed`.
+        ws_url: where the socket is; ``http`` and ``https`` are taken for ``ws`` and ``wss``.
+        protocol: ``"1.2"``: one connection for all turns, word times, and a cancellation that keeps the connection.
+            ``"1.0"``, as the original: a connection for each turn, made while the one before it speaks.
+        max_connection_age_sec: a connection older than this is replaced, between turns.
+
+    Raises:
+        ConfigurationError: if an option cannot be, or there is no key.
+    """
+
+    name: ClassVar[str] = "lmnt"
+    _of_the_session: ClassVar[frozenset[str]] = TTSProvider._of_the_session | {"max_connection_age_sec"}
+
+    api_key: str | None = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
+    voice: str = attrs.field(default=DEFAULT_VOICE, validator=voice_name)
+    model: str = attrs.field(default="blizzard", validator=voice_name)
+    language: str = attrs.field(default="auto", validator=voice_name)
+    format: str = _FORMAT
+    sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
+    seed: int | None = None
+    temperature: float = attrs.field(default=1.0, validator=in_range(0, 1))
+    top_p: float = attrs.field(default=0.8, validator=in_range(0, 1))
+    ws_url: str = attrs.field(default=DEFAULT_URL, validator=text)
+    protocol: Literal["1.2", "1.0"] = attrs.field(default="1.2", validator=one_of(("1.2", "1.0")))
+    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
+
+    def __attrs_post_init__(self) -> None:
+        if self.api_key is None:
+            raise ConfigurationError("no LMNT key: give api_key, or set LMNT_API_KEY")
+        if self.format != _FORMAT:
+            raise ConfigurationError(f"format must be {_FORMAT}, as a sink takes samples, not {self.format!r}")
+        self._endpoint()
+
+    @property
+    def audio_format(self) -> AudioFormat:
+        """Mono at `sample_rate`."""
+        return AudioFormat(self.sample_rate)
+
+    def _endpoint(self) -> Endpoint:
+        assert self.api_key is not None
+        url = websocket_url(self.ws_url, "/v1/ai/speech/stream", {})
+        return Endpoint(url, greeting=(self._init(),), secrets=(self.api_key,))
+
+    def _init(self) -> str:
+        init: dict[str, object] = {
+            "X-API-Key": self.api_key,
+            "lmnt-version": self.protocol,
+            "voice": self.voice,
+            "format": self.format,
+            "language": self.language,
+            "sample_rate": self.sample_rate,
+        }
+        more: dict[str, object] = {"model": self.model} if self.protocol == "1.0" else {"return_timestamps": True}
+        return msgspec.json.encode(init | more).decode()
+
+    def _policy(self) -> LinkPolicy:
+        spare = self.protocol == "1.0"
+        return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec, spare=spare)
+
+    def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:  # noqa: ARG002 - nothing is counted in time
+        return _TypedDialect(self) if self.protocol == "1.2" else _UntypedDialect(self)
+
+    def _for_voice(self, voice_id: str) -> Self:
+        return attrs.evolve(self, voice=voice_id)
+
+
+class _Error(msgspec.Struct):
+    type: str = ""
+    message: str = ""
+
+
+class _Timestamp(msgspec.Struct):
+    text: str
+    start: float
+    duration: float
+
+
+class _Notice(msgspec.Struct):
+    """Any text message of the server, of both protocols."""
+
+    type: str = ""
+    request_id: str | None = None
+    nonce: int | None = None
+    timestamps: tuple[_Timestamp, ...] = ()
+    error: _Error | str | None = None
+
+
+class _SessionDialect(TTSDialect):
+    """What both protocols have: the greeting, text that joins verbatim, and errors, which end the connection."""
+
+    provider = "lmnt"
+
+    def __init__(self, options: LMNTTTS) -> None:
+        self._greeting = options._init()
+        self._rate = options.audio_format.sample_width * options.sample_rate
+        self._forget()
+
+    def _forget(self) -> None:
+        self._turn: int | None = None
+        self._said = False  # text of the turn is on the wire
+        self._unflushed = False  # … and some of it after the last flush
+        self._complete = False  # the turn's text is all there
+
+    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - they tell nothing
+        return (self._greeting,)
+
+    def begin(self, turn: int, options: LMNTTTS) -> None:  # noqa: ARG002 - all options are the connection's
+        self._forget()
+        self._turn = turn
+
+    def _failed(self, error: _Error | str) -> Failed:
+        kind, words = (error.type, error.message) if isinstance(error, _Error) else ("", error)
+        cls = _ERRORS.get(kind, AuthenticationError if _BAD_KEY in words.lower() else ProviderError)
+        message = words or kind or "an error without a word"
+        return Failed(
+            None,
+            cls(message, provider=self.provider, request_id=self.request_id, code=kind or None, reason=words or None),
+        )
+
+
+class _TypedDialect(_SessionDialect):
+    """Protocol 1.2: acknowledgements name the nonce of what they answer.
+
+    Audio names nothing.  After a ``reset`` what was already made still comes, so all is of the past until its
+    ``reset_complete``.
+    """
+
+    def __init__(self, options: LMNTTTS) -> None:
+        self._accepted = False
+        self._nonce = 0
+        self._resets: list[int] = []  # that are not answered
+        super().__init__(options)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._flushes: list[int] = []  # that are not answered
+        self._bytes = 0  # of the turn's audio …
+        self._flushed_bytes = 0  # … up to the last flush that was answered
+
+    @property
+    def ready(self) -> bool:
+        return self._accepted  # a bad key is told only now
+
+    @property
+    def awaiting(self) -> bool:
+        return bool(self._flushes)
+
+    @property
+    def gated(self) -> bool:
+        return bool(self._resets)
+
+    def farewell(self) -> Iterable[Message]:
+        return ('{"type":"finish"}',)
+
+    def say(self, text: str) -> Iterator[Step]:
+        self._said = self._unflushed = True
+        yield msgspec.json.encode({"type": "text", "text": text}).decode()
+
+    def flush(self) -> Iterator[Step]:
+        if self._unflushed:
+            self._unflushed = False
+            yield self._command("flush", self._flushes)
+
+    def end(self) -> Iterator[Step]:
+        self._complete = True
+        yield from self.flush()
+        if not self._flushes:
+            assert self._turn is not None
+            yield Ended(self._turn)
+
+    def cancel(self, turn: int) -> Sequence[Message]:
+        if turn != self._turn:
+            return ()
+        said = self._said
+        self._forget()
+        return (self._command("reset", self._resets),) if said else ()
+
+    def receive(self, message: Message) -> Iterable[Event]:
+        if isinstance(message, bytes):
+            # A turn that has said nothing is owed nothing.
+            if self._turn is None or not self._said or self._resets:
+                return (Audio(-1, message),)
+            self._bytes += len(message)
+            return (Audio(self._turn, message),)
+        notice = decode_json(message, _Notice, self.provider)
+        match notice.type:
+            case "ready":
+                self._accepted = True
+                self.request_id = notice.request_id
+            case "timestamps":
+                return self._on_timestamps(notice)
+            case "flush_complete":
+                return self._on_flush_complete(notice.nonce)
+            case "reset_complete":
+                return self._on_reset_complete(notice.nonce)
+            case "error":
+                self.request_id = notice.request_id or self.request_id
+                return (self._failed(notice.error or ""),)
+        return ()
+
+    def _command(self, name: str, unanswered: list[int]) -> Message:
+        self._nonce += 1
+        unanswered.append(self._nonce)
+        return msgspec.json.encode({"type": name, "nonce": self._nonce}).decode()
+
+    def _on_timestamps(self, notice: _Notice) -> Iterable[Event]:
+        if self._turn is None or self._resets:
+            return ()
+        begin = self._flushed_bytes / self._rate  # times start again after each flush
+        words = (Word(each.text, begin + each.start, begin + each.start + each.duration) for each in notice.timestamps)
+        return (Spoken(self._turn, tuple(words)),)
+
+    def _on_flush_complete(self, nonce: int | None) -> Iterable[Event]:
+        if self._turn is None or nonce not in self._flushes:
+            return ()
+        # They are answered in order: an answer to a later one answers those before it.
+        del self._flushes[: self._flushes.index(nonce) + 1]
+        self._flushed_bytes = self._bytes
+        over = self._complete and not self._flushes
+        return (Ended(self._turn) if over else Answered(self._turn),)
+
+    def _on_reset_complete(self, nonce: int | None) -> Iterable[Event]:
+        if nonce not in self._resets:
+            return ()
+        answered = self._resets[: self._resets.index(nonce) + 1]
+        del self._resets[: len(answered)]
+        return [GateOpened() for _ in answered]
+
+
+class _UntypedDialect(_SessionDialect):
+    """Protocol 1.0: nothing is acknowledged.  A turn ends when the server closes; only closing cancels it."""
+
+    @property
+    def spent(self) -> bool:
+        return self._said
+
+    @property
+    def awaiting(self) -> bool:
+        return self._complete
+
+    def say(self, text: str) -> Iterator[Step]:
+        self._said = self._unflushed = True
+        yield msgspec.json.encode({"text": text}).decode()
+
+    def flush(self) -> Iterator[Step]:
+        if self._unflushed:
+            self._unflushed = False
+            yield '{"flush":true}'
+
+    def end(self) -> Iterator[Step]:
+        self._complete = True
+        yield '{"eof":true}'
+
+    def cancel(self, turn: int) -> Sequence[Message] | None:
+        if turn != self._turn or not self._said:
+            return ()
+        return None
+
+    def receive(self, message: Message) -> Iterable[Event]:
+        if isinstance(message, bytes):
+            return (Audio(self._turn if self._turn is not None and self._said else -1, message),)
+        notice = decode_json(message, _Notice, self.provider)
+        return (self._failed(notice.error),) if notice.error else ()
+
+    def lost(self, error: LinkClosed) -> Iterable[Event]:
+        if self._turn is None or not self._complete or error.code != 1000:
+            return ()
+        return (Ended(self._turn),)
