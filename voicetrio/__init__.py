@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .audio import AudioFormat, AudioFrame, AudioSink, AudioSource, Playout, open_audio_sink
+    from .cartesia import CartesiaTTS
     from .deepgram import DeepgramTTS
     from .errors import VoiceTrioError
-    from .text import FlushMarker
+    from .lmnt import LMNTTTS
+    from .smallest import SmallestAITTS
+    from .text import FlushMarker, SentenceSplitter, segment_text
     from .tts import TTSSession, TTSStatistics
     from .turn import Interruption, Synthesis, Timeline, Timestamps, Word
     from .wav import WavWriter, read_wav
@@ -24,10 +27,14 @@ __all__ = [
     "AudioFrame",
     "AudioSink",
     "AudioSource",
+    "CartesiaTTS",
     "DeepgramTTS",
     "FlushMarker",
     "Interruption",
+    "LMNTTTS",
     "Playout",
+    "SentenceSplitter",
+    "SmallestAITTS",
     "Synthesis",
     "TTSSession",
     "TTSStatistics",
@@ -38,15 +45,19 @@ __all__ = [
     "Word",
     "open_audio_sink",
     "read_wav",
+    "segment_text",
 ]
 
 # Each module is imported when a name of it is first asked for.  The pytest plugin lies in this package: it is loaded
 # into every run of whoever has voicetrio installed, and must not bring trio and numpy along.
 _HOMES = {
     "audio": ("AudioFormat", "AudioFrame", "AudioSink", "AudioSource", "Playout", "open_audio_sink"),
+    "cartesia": ("CartesiaTTS",),
     "deepgram": ("DeepgramTTS",),
     "errors": ("VoiceTrioError",),
-    "text": ("FlushMarker",),
+    "lmnt": ("LMNTTTS",),
+    "smallest": ("SmallestAITTS",),
+    "text": ("FlushMarker", "SentenceSplitter", "segment_text"),
     "tts": ("TTSSession", "TTSStatistics"),
     "turn": ("Interruption", "Synthesis", "Timeline", "Timestamps", "Word"),
     "wav": ("WavWriter", "read_wav"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
 
 import attrs
 
@@ -112,27 +112,42 @@ def pairs(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[s
 
 
 def websocket_url(base: str, default_path: str, parameters: Mapping[str, str]) -> str:
-    """Put query parameters, percent-encoded, on a base URL.
-
-    ``http`` and ``https`` are taken for ``ws`` and ``wss``; a base without a path gets the default one.
+    """Put query parameters, percent-encoded, on a base URL; one without a path gets the default one.
 
     Raises:
         ConfigurationError: if it is not a URL of that kind.
     """
-    try:
-        parts = urlsplit(base)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"base_url is not a URL: {error}") from None
-    scheme = {"http": "ws", "https": "wss"}.get(parts.scheme, parts.scheme)
-    if scheme not in ("ws", "wss") or not parts.hostname or port == 0:
-        raise ConfigurationError("base_url must be a ws or wss URL with a host")
+    bare = not _split(base).path.strip("/")
+    return endpoint_url(base, parameters, schemes=("ws", "wss"), path=default_path if bare else "")
+
+
+def endpoint_url(base: str, parameters: Mapping[str, str], *, schemes: tuple[str, str], path: str = "") -> str:
+    """Add a path and query parameters, percent-encoded, to a base URL.
+
+    ``http`` and ``https`` are taken for ``ws`` and ``wss``, and the other way round: it becomes one of `schemes`, of
+    which the second is for TLS.
+
+    Raises:
+        ConfigurationError: if it is not a URL of that kind.
+    """
+    parts = _split(base)
+    tls = {"ws": False, "http": False, "wss": True, "https": True}.get(parts.scheme)
+    if tls is None or not parts.hostname or parts.port == 0:
+        raise ConfigurationError(f"base_url must be a {' or '.join(schemes)} URL with a host")
     if parts.fragment or not base.isprintable() or " " in base:  # urlsplit drops line breaks without a word
         raise ConfigurationError("base_url must have neither a fragment, nor spaces or line breaks")
-    path = parts.path if parts.path.strip("/") else default_path
     query = [*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()]
     try:
         encoded = urlencode(query)
     except UnicodeEncodeError:
         raise ConfigurationError("a query parameter has a lone surrogate, which no encoding can carry") from None
-    return urlunsplit((scheme, parts.netloc, path, encoded, ""))
+    return urlunsplit((schemes[tls], parts.netloc, parts.path.rstrip("/") + path if path else parts.path, encoded, ""))
+
+
+def _split(base: str) -> SplitResult:
+    try:
+        parts = urlsplit(base)
+        _ = parts.port  # is only looked at now
+    except ValueError as error:
+        raise ConfigurationError(f"base_url is not a URL: {error}") from None
+    return parts

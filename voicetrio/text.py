@@ -6,6 +6,8 @@ from collections.abc import AsyncIterable, Iterator
 
 import attrs
 
+from ._sentences import SentenceSplitter as SentenceSplitter
+from ._sentences import segment_text as segment_text
 from .errors import InputError
 
 

@@ -100,6 +100,10 @@ class TTSProvider(abc.ABC):
     def _policy(self) -> LinkPolicy:
         return LinkPolicy(connection=ConnectionOptions(connect_timeout=self.connect_timeout), heartbeat=self.heartbeat)
 
+    def _silence(self) -> float:
+        """Seconds for which the provider may be silent."""
+        return self.response_timeout
+
     def _check_text(self, text: str) -> None:
         """Raise InputError if a text that came as a whole cannot be spoken."""
         del text
@@ -371,9 +375,7 @@ class TTSSession:
         link = await pool.acquire()
         turn.timeline.connected = trio.current_time()
         turn.start_over()
-        attempt = self._attempts[turn.number] = Attempt(
-            turn, pool, link, options.response_timeout, options.cancel_timeout
-        )
+        attempt = self._attempts[turn.number] = Attempt(turn, pool, link, options._silence(), options.cancel_timeout)
         link.dialect.begin(turn.number, options)
         try:
             with attempt.scope:
@@ -381,7 +383,7 @@ class TTSSession:
                 while not await attempt.has_ended():
                     await self._send(attempt, link.dialect.resume())
             if not attempt.ended and attempt.error is None:
-                link.fail(ProviderStalled(f"nothing came for {options.response_timeout:g} s", provider=options.name))
+                link.fail(ProviderStalled(f"nothing came for {options._silence():g} s", provider=options.name))
         finally:
             if self._attempts.pop(turn.number, None) is not None:
                 self._cancel_on_wire(attempt)

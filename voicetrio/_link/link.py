@@ -203,6 +203,11 @@ class Link(Generic[D]):
             error.request_id = self.dialect.request_id
         self.target.clean(error)
 
+    @property
+    def abandoned(self) -> bool:
+        """Whether it was us who ended it."""
+        return self._scope.cancel_called
+
     def close(self) -> None:
         """End the link without a word to the provider but the websocket's own Close."""
         self._scope.cancel(reason="the link is not wanted any more")

@@ -128,7 +128,7 @@ class LinkPool(Generic[D]):
             self._breaker.failed(link.failure)
         link.end_work()
         self._refresh()
-        if self._policy.spare:
+        if self._policy.spare or link.abandoned:
             self.warm()
 
     def warm(self) -> None:

@@ -1,0 +1,52 @@
+"""Server-sent events, decoded without I/O (WHATWG HTML, 9.2)."""
+
+from __future__ import annotations
+
+import codecs
+
+from .errors import ProtocolError
+
+_MOST = 8 * 2**20
+
+
+class EventDecoder:
+    """Takes the bytes of an event stream as they come, cut anywhere, and gives the data of its events.
+
+    Names, ids and retry times of events are passed over: the providers here put what matters in the data.
+    """
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
+        self._rest = ""  # of a line that is not complete
+        self._skip_line_feed = False  # the line before it ended with a carriage return
+        self._data: list[str] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """The data of the events that these bytes complete.
+
+        Raises:
+            ProtocolError: if an event is longer than 8 MiB.
+        """
+        text = self._decode(data)
+        if self._skip_line_feed and text:
+            text = text.removeprefix("\n")
+            self._skip_line_feed = False
+        if text:
+            self._skip_line_feed = text.endswith("\r")
+        lines = (self._rest + text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        self._rest = lines.pop()
+        self._size += len(text)
+        if self._size > _MOST:
+            raise ProtocolError("an event of more than 8 MiB")
+        return [event for line in lines if (event := self._take(line)) is not None]
+
+    def _take(self, line: str) -> str | None:
+        """The data of the event that this line ends."""
+        if line:
+            name, _, value = line.partition(":")
+            if name == "data":
+                self._data.append(value.removeprefix(" "))
+            return None
+        lines, self._data, self._size = self._data, [], 0
+        return "\n".join(lines) if lines else None
