@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "LMNTTTS",
     "AudioFormat",
     "AudioFrame",
     "AudioSink",
@@ -31,7 +32,6 @@ __all__ = [
     "DeepgramTTS",
     "FlushMarker",
     "Interruption",
-    "LMNTTTS",
     "Playout",
     "SentenceSplitter",
     "SmallestAITTS",

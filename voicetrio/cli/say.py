@@ -92,7 +92,7 @@ def say(
     named = {"model": model, "base_url": base_url, "api_key": _read_key(api_key_file)}
     given = [f"{key}={value}" for key, value in named.items() if value is not None]
     options = make(PROVIDERS[provider], [*pairs, *given])
-    fmt = AudioFormat(options.format.sample_rate if rate is None else rate, options.format.channels)
+    fmt = AudioFormat(options.audio_format.sample_rate if rate is None else rate, options.audio_format.channels)
     words = _words_to_speak(text, file)
     with _open_output(output, fmt) as write:
         speech = _Speech(options, voice, fmt)

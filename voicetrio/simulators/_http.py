@@ -1,4 +1,4 @@
-"""The HTTP half of a simulator: one request in, one answer out."""
+"""The HTTP half of a simulator: requests read, and what answers begin with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ._wire import Wire
 
-__all__ = ["BadRequest", "Headers", "Request", "read_request", "response", "switching_protocols"]
+__all__ = ["BadRequest", "Headers", "Request", "read_request", "response", "stream_head", "switching_protocols"]
 
 Headers = tuple[tuple[str, str], ...]
 """Header names and values, in order."""
@@ -44,7 +44,8 @@ class Request:
         target: path and query as sent.
         headers: names in lower case.
         body: what followed, empty for an upgrade.
-        trailing: bytes that came after the request, the first of the websocket's.
+        trailing: bytes that came after the request: the first of the websocket's, or of the next request.
+        version: of HTTP, such as ``1.1``.
     """
 
     method: str
@@ -52,6 +53,7 @@ class Request:
     headers: Mapping[str, str] = attrs.field(repr=False)
     body: bytes = attrs.field(default=b"", repr=False)
     trailing: bytes = attrs.field(default=b"", repr=False)
+    version: str = "1.1"
 
     @property
     def path(self) -> str:
@@ -75,6 +77,11 @@ class Request:
         )
 
     @property
+    def keep_alive(self) -> bool:
+        """Whether the client wants to send another request on this connection."""
+        return self.version != "1.0" and "close" not in _tokens(self.headers.get("connection", ""))
+
+    @property
     def subprotocols(self) -> list[str]:
         """The subprotocols offered, as sent."""
         offered = self.headers.get("sec-websocket-protocol", "")
@@ -90,8 +97,12 @@ class Request:
         }
 
 
-async def read_request(wire: Wire) -> Request:
+async def read_request(wire: Wire, received: bytes = b"") -> Request:
     """Read one request with its body.
+
+    Args:
+        wire: what to read from.
+        received: what was read of it before.
 
     Raises:
         BadRequest: it is not HTTP/1.1, or too long.
@@ -101,9 +112,14 @@ async def read_request(wire: Wire) -> Request:
     head: h11.Request | None = None
     body = bytearray()
     try:
+        if received:
+            http.receive_data(received)
         while True:
             event = http.next_event()
             if event is h11.NEED_DATA:
+                if http.they_are_waiting_for_100_continue:
+                    http.send(h11.InformationalResponse(status_code=100, headers=[]))
+                    await wire.send(_head(100, []))
                 http.receive_data(await wire.receive())
             elif isinstance(event, h11.Request):
                 head = event
@@ -128,22 +144,39 @@ async def read_request(wire: Wire) -> Request:
         headers,
         bytes(body),
         http.trailing_data[0],
+        head.http_version.decode("ascii"),
     )
 
 
-def response(status: int, headers: Iterable[tuple[str, str]], body: bytes, *, length: bool = True) -> bytes:
-    """A whole response, after which the connection is closed.
+def response(
+    status: int,
+    headers: Iterable[tuple[str, str]],
+    body: bytes,
+    *,
+    length: bool = True,
+    keep_alive: bool = False,
+) -> bytes:
+    """A whole response.
 
     Args:
         status: the HTTP status.
         headers: further headers.
         body: the body.
         length: whether to send Content-Length; without, the end of the connection ends the body.
+        keep_alive: whether the connection is not closed after it.
     """
-    lines = [*headers, ("Connection", "close")]
+    lines = [*headers, _connection(keep_alive)]
     if length:
         lines.append(("Content-Length", str(len(body))))
     return _head(status, lines) + body
+
+
+def stream_head(status: int, headers: Iterable[tuple[str, str]], *, chunked: bool, keep_alive: bool) -> bytes:
+    """What a response begins with whose length is not known: its end is the last chunk, else that of the connection."""
+    lines = [*headers, _connection(keep_alive)]
+    if chunked:
+        lines.append(("Transfer-Encoding", "chunked"))
+    return _head(status, lines)
 
 
 def switching_protocols(request: Request, headers: Iterable[tuple[str, str]], subprotocol: str | None) -> bytes:
@@ -161,6 +194,10 @@ def _head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
     # A value may repeat what the client sent: whatever that was, it must stay one line that a header can carry.
     lines += [f"{name}: {' '.join(value.splitlines())}" for name, value in headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def _connection(keep_alive: bool) -> tuple[str, str]:
+    return ("Connection", "keep-alive" if keep_alive else "close")
 
 
 def _tokens(value: str) -> set[str]:

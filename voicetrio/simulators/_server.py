@@ -1,9 +1,9 @@
-"""What all simulators share: listening, the log, the handshake, and the block that ends everything.
+"""What all simulators share: listening, the log, and the block that ends everything.
 
 A :class:`Simulator` says how a provider speaks; a :class:`Server` is one that is running.  Each connection gets a
-:class:`Connection`, on which the simulator's `handle` accepts or refuses the upgrade and then speaks.  A client may
-do what it likes: it ends its own connection at most.  A mistake in a simulator, on the other hand, is raised from the
-block that serves.
+:class:`Connection`, on which the simulator's `handle` answers a request, or accepts the upgrade and then speaks.  A
+client may do what it likes: it ends its own connection at most.  A mistake in a simulator, on the other hand, is raised
+from the block that serves.
 """
 
 from __future__ import annotations
@@ -11,42 +11,33 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
-import struct
 from abc import ABC, abstractmethod
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import attrs
 import trio
 
-from ._faults import NO_FAULTS, Faults, FaultState
-from ._http import BadRequest, Request, read_request, response, switching_protocols
+from ._connection import Connection
+from ._faults import NO_FAULTS, Faults
 from ._nursery import lone_error
 from ._options import Options
-from ._websocket import Log, WebSocketPeer
-from ._wire import Disconnected, Wire
+from ._wire import Disconnected
 from .tagged import SEGMENTS
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from typing import TextIO
 
 __all__ = ["Connection", "Segment", "Server", "Simulator"]
 
 OptionsT = TypeVar("OptionsT", bound=Options)
 
-REQUEST_TIMEOUT = 30.0
-"""Seconds that a client has to send its request."""
-
 CLOSE_TIMEOUT = 1.0
 """Seconds for TLS to say goodbye."""
 
 IN_MEMORY_HOST = "simulator.test"
-
-GARBAGE = b"\x16\x03\x01 this is not HTTP \x00\xff\r\n\r\n"
 
 
 @attrs.define
@@ -124,7 +115,7 @@ class Server(Generic[OptionsT]):
         await trio.lowlevel.checkpoint()
         if self._nursery.cancel_scope.cancel_called:
             raise ConnectionRefusedError(errno.ECONNREFUSED, f"{host}:{port}: the simulator has ended")
-        if self._faults(self.connections).handshake == "refuse":
+        if self.faults(self.connections).handshake == "refuse":
             self.note(self.connections, "refused")
             self.connections += 1
             raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
@@ -158,8 +149,8 @@ class Server(Generic[OptionsT]):
         self.note(connection, "segment", number=segment.number, text=text, samples=samples)
         return segment
 
-    def _faults(self, connection: int) -> Faults:
-        """The faults that hold for a connection now."""
+    def faults(self, connection: int) -> Faults:
+        """The faults that hold for a connection, by its number, now."""
         faults = self.options.faults
         if faults.connections is not None and connection >= faults.connections:
             return NO_FAULTS
@@ -184,134 +175,6 @@ class Server(Generic[OptionsT]):
             self.note(number, "closed")
 
 
-class Connection(Generic[OptionsT]):
-    """One connection to a simulator, before and after the handshake.
-
-    Attributes:
-        number: its number, from 0.
-        server: the server it belongs to.
-        log: notes an event of this connection: ``connection.log("accepted", …)``.
-        request: the client's request.
-    """
-
-    request: Request
-
-    def __init__(
-        self,
-        server: Server[OptionsT],
-        simulator: Simulator[OptionsT],
-        number: int,
-        stream: trio.abc.Stream,
-    ) -> None:
-        self.server = server
-        self.number = number
-        self.log: Log = partial(server.note, number)
-        self._simulator = simulator
-        self._stream = stream
-        self._state = FaultState(lambda: server._faults(number))
-        self._wire = Wire(stream, self._state)
-
-    @property
-    def options(self) -> OptionsT:
-        """The options that hold now."""
-        return self.server.options
-
-    @property
-    def faults(self) -> Faults:
-        """The faults that hold for this connection now."""
-        return self._state.look()
-
-    async def run(self) -> None:
-        """Read the request, commit the faults of the handshake, and let the simulator speak.
-
-        Raises:
-            Disconnected: the client is gone, or a fault dropped it.
-        """
-        faults = self.faults
-        if faults.handshake == "refuse":
-            _reset_on_close(self._stream)
-            raise Disconnected("handshake=refuse")
-        try:
-            with trio.fail_after(REQUEST_TIMEOUT):
-                self.request = await read_request(self._wire)
-        except BadRequest as error:
-            await self.refuse(400, body=str(error).encode())
-            return
-        except trio.TooSlowError as error:
-            raise Disconnected("no request came") from error
-        self.log("request", **self.request.public())
-        if await self._spoil_handshake(faults):
-            return
-        await self._simulator.handle(self)
-
-    async def accept(
-        self,
-        headers: Iterable[tuple[str, str]] = (),
-        *,
-        subprotocol: str | None = None,
-        too_big: str = "message too big",
-    ) -> WebSocketPeer:
-        """Accept the upgrade.
-
-        Args:
-            headers: headers of the answer.
-            subprotocol: the one chosen of those offered.
-            too_big: reason of the Close frame for a message over 1 MiB.
-
-        Raises:
-            Disconnected: the client is gone.
-        """
-        await self._wire.send(switching_protocols(self.request, headers, subprotocol))
-        self.log("accepted")
-        return WebSocketPeer(
-            self._wire,
-            self._state,
-            inserts=self._simulator.inserts(self.options),
-            log=self.log,
-            trailing=self.request.trailing,
-            too_big=too_big,
-        )
-
-    async def refuse(
-        self, status: int, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", length: bool = True
-    ) -> None:
-        """Answer with a status and a body; the connection ends with it.
-
-        Raises:
-            Disconnected: the client is gone.
-        """
-        self.log("refused", status=status)
-        await self._wire.send(response(status, headers, body, length=length))
-
-    async def _spoil_handshake(self, faults: Faults) -> bool:
-        """Commit the faults of the handshake; whether that was all there is to the connection."""
-        if faults.handshake != "ok":
-            self.log("fault", name="handshake", value=faults.handshake)
-        if faults.handshake == "eof":
-            return True
-        if faults.handshake == "silent":
-            await trio.sleep_forever()
-        if faults.handshake == "garbage":
-            await self._wire.send(GARBAGE)
-            return True
-        if faults.handshake == "slow":
-            await trio.sleep(faults.handshake_delay)
-        if faults.refuse_status is None:
-            return False
-        headers, body = self._simulator.refusal(self, faults.refuse_status)
-        if faults.retry_after is not None:
-            headers = [*headers, ("Retry-After", f"{faults.retry_after:g}")]
-        if faults.refuse_body is not None:
-            body = faults.refuse_body.encode()
-        await self.refuse(
-            faults.refuse_status,
-            headers=[*headers, *faults.refuse_headers],
-            body=body,
-            length=not faults.refuse_without_length,
-        )
-        return True
-
-
 class Simulator(ABC, Generic[OptionsT]):
     """A provider's side of its protocol.
 
@@ -330,7 +193,9 @@ class Simulator(ABC, Generic[OptionsT]):
 
     @abstractmethod
     async def handle(self, connection: Connection[OptionsT]) -> None:
-        """Speak on one connection, whose request has been read, until it ends.
+        """Answer the request of a connection, or accept its upgrade and speak until it ends.
+
+        Called for each request: several may come on one connection.
 
         Raises:
             Disconnected: the client is gone.
@@ -350,7 +215,7 @@ class Simulator(ABC, Generic[OptionsT]):
         connection: Connection[OptionsT],  # noqa: ARG002 -- for those that override it
         status: int,
     ) -> tuple[list[tuple[str, str]], bytes]:
-        """Headers and body with which this provider refuses an upgrade."""
+        """Headers and body with which this provider refuses a request."""
         return [("Content-Type", "application/json")], json.dumps({"error": f"status {status}"}).encode()
 
     @asynccontextmanager
@@ -425,10 +290,3 @@ def _forget(records: list[Any], history: int) -> None:
     """Keep the newest `history` records at least, at little cost for each."""
     if len(records) > 2 * history:
         del records[:-history]
-
-
-def _reset_on_close(stream: trio.abc.Stream) -> None:
-    """Make the closing of a TCP stream look like a refusal: RST instead of FIN."""
-    transport = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
-    if isinstance(transport, trio.SocketStream):
-        transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

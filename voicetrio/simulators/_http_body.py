@@ -1,0 +1,111 @@
+"""The body of an HTTP answer that is sent piece by piece, with the faults that websockets have for messages.
+
+A piece counts as a message, one with audio as an audio frame.  ``close_after`` and ``drop_after_messages`` both close
+TCP before the body has ended; ``fragment`` splits pieces into chunks of so many bytes; the faults that insert a message
+need a body that is made of messages, such as server-sent events, and are passed over in any other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from ._wire import Disconnected
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._faults import Faults, FaultState
+    from ._websocket import Log
+    from ._wire import Wire
+
+__all__ = ["HttpBody"]
+
+CUTS = ("drop_after_messages", "close_after")
+"""The faults that end a body before its end."""
+
+
+class HttpBody:
+    """The body of one answer, whose head was sent.
+
+    Args:
+        wire: the bytes.
+        state: the faults and their counts.
+        chunked: whether pieces are sent as chunks; otherwise the end of the connection is the body's.
+        inserts: for each fault that inserts a message, that message as it is written into this body.
+        log: where faults are noted.
+    """
+
+    def __init__(self, wire: Wire, state: FaultState, *, chunked: bool, inserts: Mapping[str, bytes], log: Log) -> None:
+        self._wire = wire
+        self._state = state
+        self._chunked = chunked
+        self._inserts = inserts
+        self._log = log
+
+    async def send(self, data: bytes, *, audio: bool = False) -> None:
+        """Send a piece of the body; an empty one is nothing.
+
+        Cancelling it may leave part of the piece sent; the connection is then of no more use.
+
+        Args:
+            data: the piece.
+            audio: whether it carries audio, for the faults that count audio frames.
+
+        Raises:
+            Disconnected: the connection is gone, or the faults end it here.
+        """
+        faults, state = self._state.look(), self._state
+        if audio and faults.stall_after is not None and state.audio >= faults.stall_after:
+            self._log("fault", name="stall_after")
+            await trio.sleep_forever()
+        await self._commit_faults(faults)
+        await self._write(data, faults.fragment)
+        state.messages += 1
+        state.audio += audio
+        await self._commit_faults(faults)
+
+    async def finish(self) -> None:
+        """Send what marks the end of the body.
+
+        Raises:
+            Disconnected: the connection is gone, or the faults end it here.
+        """
+        await self._commit_faults(self._state.look())
+        if self._chunked:
+            await self._wire.send(b"0\r\n\r\n")
+
+    async def _write(self, data: bytes, fragment: int | None = None) -> None:
+        if not self._chunked:
+            await self._wire.send(data)
+        elif data:
+            size = fragment or len(data)
+            await self._wire.send(b"".join(_chunk(data[i : i + size]) for i in range(0, len(data), size)))
+
+    async def _commit_faults(self, faults: Faults) -> None:
+        """Do what the faults ask for after the pieces sent so far."""
+        state = self._state
+        if state.quiet:
+            return
+        if faults.accept_silent:
+            self._log("fault", name="accept_silent")
+            await trio.sleep_forever()
+        for name in [name for name in state.pending if state.messages >= getattr(faults, name)]:
+            state.pending.remove(name)
+            if name in self._inserts:
+                self._log("fault", name=name)
+                await self._write(self._inserts[name])
+        if faults.half_open_after is not None and state.messages >= faults.half_open_after:
+            self._log("fault", name="half_open_after")
+            self._wire.half_open = True
+            await trio.sleep_forever()
+        for name in CUTS:
+            count = getattr(faults, name)
+            if count is not None and state.messages >= count:
+                self._log("fault", name=name)
+                raise Disconnected(name)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
