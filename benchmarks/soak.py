@@ -28,6 +28,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from soak_check import Violation
+from soak_dialects import DIALECTS
 from soak_run import RUNS_PER_SESSION, Report, run_session
 
 import voicetrio
@@ -48,6 +49,7 @@ _SAVE_EVERY = 5.0
 class Job:
     """Sessions to run, each with how many of its interruptions."""
 
+    dialect: str
     seed: int
     sessions: tuple[tuple[int, int], ...]
 
@@ -56,6 +58,7 @@ class Job:
 class State:
     """How far a soak has come; this is what the state file holds."""
 
+    dialect: str
     seed: int
     start: int
     runs: int
@@ -78,7 +81,7 @@ class State:
         """What is still to be done."""
         left = [(session, runs) for session, runs in self.sessions if session not in self.done]
         for index in range(0, len(left), BATCH):
-            yield Job(self.seed, tuple(left[index : index + BATCH]))
+            yield Job(self.dialect, self.seed, tuple(left[index : index + BATCH]))
 
     def add(self, job: Job, report: Report) -> None:
         """Note that a job is done."""
@@ -89,7 +92,7 @@ class State:
         """Write the state file."""
         if self.runs < _MIN_STATE_RUNS:
             return
-        path = _state_file(self.start, self.runs)
+        path = _state_file(self.dialect, self.start, self.runs)
         path.parent.mkdir(exist_ok=True)
         fields: dict[str, Any] = attrs.asdict(self) | {"done": sorted(self.done), "counts": dict(self.counts)}
         scratch = path.with_suffix(".new")
@@ -97,22 +100,22 @@ class State:
         scratch.replace(path)
 
     @classmethod
-    def load(cls, seed: int | None, start: int, runs: int) -> State | None:
+    def load(cls, dialect: str, seed: int | None, start: int, runs: int) -> State | None:
         """The state of an unfinished soak of the same kind, of the same sources."""
-        path = _state_file(start, runs)
+        path = _state_file(dialect, start, runs)
         if runs < _MIN_STATE_RUNS or not path.exists():
             return None
         fields = json.loads(path.read_text())
         state = cls(**fields | {"done": set(fields["done"]), "counts": Counter(fields["counts"])})
-        same = (state.start, state.runs, state.sources) == (start, runs, _sources())
+        same = (state.dialect, state.start, state.runs, state.sources) == (dialect, start, runs, _sources())
         if not same or seed not in (None, state.seed) or len(state.done) == len(list(state.sessions)):
             return None
         return state
 
 
-def _state_file(start: int, runs: int) -> Path:
+def _state_file(dialect: str, start: int, runs: int) -> Path:
     slice_ = "" if (start, runs) == (0, MILLION) else f"-{start}-{runs}"
-    return HERE / "out" / f"soak{slice_}.json"
+    return HERE / "out" / f"soak-{dialect}{slice_}.json"
 
 
 def _sources() -> str:
@@ -132,7 +135,7 @@ def _do(job: Job) -> Report:
     report = Report()
     for session, runs in job.sessions:
         try:
-            report.add(run_session(job.seed, session, runs))
+            report.add(run_session(job.seed, session, runs, job.dialect))
         except Exception:  # noqa: BLE001 - a crash is a finding like any other, and is told with its seed
             last = session * RUNS_PER_SESSION + runs - 1
             report.violations.append(Violation(last, "error", traceback.format_exc()))
@@ -184,7 +187,7 @@ def _soak(state: State, processes: int, console: Console) -> list[Violation]:
 
 def _show(state: State, console: Console) -> None:
     counts = state.counts
-    table = Table(title=f"seed {state.seed}", show_header=False)
+    table = Table(title=f"{state.dialect}, seed {state.seed}", show_header=False)
     rows = {
         "interruptions": counts["interruptions"],
         "turns checked": counts["turns"],
@@ -208,12 +211,16 @@ def _complain(state: State, violations: list[Violation], console: Console) -> No
         console.print(violation.detail, markup=False)
     run = violations[0].run
     console.print(f"seed {state.seed}; again, with the runs before it in its session:")
-    console.print(f"  python benchmarks/soak.py --seed {state.seed} --start {run} --runs 1", markup=False)
+    console.print(
+        f"  python benchmarks/soak.py --dialect {state.dialect} --seed {state.seed} --start {run} --runs 1",
+        markup=False,
+    )
 
 
 def main() -> int:
     """Run it; the exit status is 0 if all is well, 1 if something is wrong, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dialect", choices=DIALECTS, default="deepgram", help="whom to soak")
     parser.add_argument("--seed", type=int, help="default: a new one, or that of the soak that is continued")
     parser.add_argument("--runs", type=int, default=MILLION, help="interruptions")
     parser.add_argument("--start", type=int, default=0, help="number of the first")
@@ -221,10 +228,10 @@ def main() -> int:
     parser.add_argument("--fresh", action="store_true", help="do not continue an earlier soak")
     options = parser.parse_args()
     console = Console()
-    state = None if options.fresh else State.load(options.seed, options.start, options.runs)
+    state = None if options.fresh else State.load(options.dialect, options.seed, options.start, options.runs)
     if state is None:
         seed = secrets.randbits(32) if options.seed is None else options.seed
-        state = State(seed, options.start, options.runs, _sources())
+        state = State(options.dialect, seed, options.start, options.runs, _sources())
         console.print(f"seed {state.seed}")
     else:
         console.print(f"seed {state.seed}, going on after {state.counts['interruptions']:,} interruptions")

@@ -20,6 +20,8 @@ from voicetrio.resample import Resampler
 from voicetrio.simulators import Segment, Server, read_tags, tagged_pcm
 
 if TYPE_CHECKING:
+    from soak_plan import SessionPlan
+
     from voicetrio.audio import AudioFrame, TurnAudio
 
 Kind = Literal["stale", "lost", "doubled", "reordered", "foreign", "account", "outcome", "leak", "error"]
@@ -151,18 +153,20 @@ class Ledger:
         counts: what was checked.
     """
 
-    def __init__(self, server: Server, provider_rate: int, sink_rate: int, device: Device | None) -> None:
+    def __init__(self, server: Server, plan: SessionPlan, device: Device | None) -> None:
         self.run = 0
         self.violations: list[Violation] = []
         self.counts: Counter[str] = Counter()
         self.turns: dict[int, Spoken] = {}  # by number in the sink
         self._open: dict[int, Spoken] = {}  # … those that are not verified
         self._server = server
-        self._provider_rate = provider_rate
-        self._sink_rate = sink_rate
+        self._provider_rate = plan.provider_rate
+        self._sink_rate = plan.sink_rate
+        self._whole = plan.dialect.outcome
         self._device = device
         self._segments_read = 0
         self._segments: dict[int, list[Segment]] = {}  # by the turn's id
+        self._latest: dict[int, set[int]] = {}  # ids in the latest segment, by connection
         self._newest = 0
         self.received = 0  # samples written to turns that are verified
 
@@ -272,7 +276,7 @@ class Ledger:
         if turn.cut_short:
             wanted, samples = "interrupted", self._heard(number, turn)
         else:
-            wanted, samples = "completed", synthesis.samples
+            wanted, samples = self._whole, synthesis.samples
         if (synthesis.outcome, synthesis.samples) != (wanted, samples):
             is_so = f"{synthesis.outcome} with {synthesis.samples}"
             self.found("outcome", f"turn {number}: {is_so}, must be {wanted} with {samples}", turn.run)
@@ -284,7 +288,7 @@ class Ledger:
         synthesis = turn.synthesis
         if synthesis is None:
             self.found("outcome", f"turn {number} ended with neither result nor interruption", turn.run)
-        elif synthesis.outcome != "completed" or synthesis.samples != turn.taken:
+        elif synthesis.outcome != self._whole or synthesis.samples != turn.taken:
             self.found(
                 "outcome", f"turn {number}: {synthesis.outcome} with {synthesis.samples}, took {turn.taken}", turn.run
             )
@@ -294,10 +298,13 @@ class Ledger:
         """The segments made of a turn's text, on the connection that was the last to say it."""
         segments = self._server.segments
         for segment in segments[self._segments_read :]:
-            # A segment that begins with no id is text that nobody asked for in this way; it belongs to nobody.
-            marks = re.findall(r"<(\d+)>", segment.text)
-            for mark in {int(mark) for mark in marks}:
+            if not segment.text:
+                continue  # nobody asked for it
+            # What has no mark goes on with what was said last on its connection: the server may cut a text anywhere.
+            marks = {int(mark) for mark in re.findall(r"<(\d+)>", segment.text)} or self._latest.get(segment.connection)
+            for mark in marks or ():
                 self._segments.setdefault(mark, []).append(segment)
+            self._latest[segment.connection] = marks or set()
         self._segments_read = len(segments)
         own = self._segments.get(turn_id, [])
         return [segment for segment in own if segment.connection == own[-1].connection]

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
 from voicetrio import FlushMarker
-from voicetrio.simulators import DeepgramOptions
 
-PROVIDER_RATES = (8_000, 16_000, 24_000, 32_000, 48_000)
+if TYPE_CHECKING:
+    from soak_dialects import SoakDialect
+
+    from voicetrio.simulators._speaker import SpeechOptions
+
 SINK_RATES = (8_000, 16_000, 24_000, 44_100, 48_000)
 
 # Milliseconds of audio in a frame of the server: the shortest and the longest.
@@ -37,7 +40,7 @@ at_once: some scheduler passes after the call: before connecting, or before the 
 silence: before the first audio.
 speech: while audio comes or is played.
 frame: when the reader has taken so many frames of the turn; in the reader's task, or from there by another.
-before_marker: after the last audio, while the server is late with Flushed.
+before_marker: after the last audio, while the server is late with the end mark, or the client waits for silence.
 edge: in the very instant in which the turn completes, some scheduler passes earlier or later.
 queued: after ``synthesize()`` has returned, while audio is still queued.
 """
@@ -51,6 +54,7 @@ class SessionPlan:
     """What stays the same in a session.
 
     Attributes:
+        dialect: who speaks to whom.
         provider_rate: of the audio on the wire, in Hz.
         sink_rate: of the audio that comes out, in Hz.
         max_seconds: the sink's bound.
@@ -61,18 +65,21 @@ class SessionPlan:
         device_seconds: the reader feeds a device that holds this much; None for none.
         prewarm: connect before the first turn.
         capacity: bytes that the connection holds in each direction.
+        tail: seconds from the last audio to the end of a turn, besides those by which its mark is late.
     """
 
+    dialect: SoakDialect
     provider_rate: int
     sink_rate: int
     max_seconds: float
-    options: DeepgramOptions
+    options: SpeechOptions
     provider: dict[str, Any]
     pace: float
     frames: tuple[float, float]
     device_seconds: float | None
     prewarm: bool
     capacity: float
+    tail: float
 
     @property
     def exact(self) -> bool:
@@ -135,9 +142,9 @@ def session_random(seed: int, session: int) -> random.Random:
     return random.Random(f"{seed}/{session}")
 
 
-def plan_session(rng: random.Random) -> SessionPlan:
+def plan_session(rng: random.Random, dialect: SoakDialect) -> SessionPlan:
     """Draw a session."""
-    provider_rate = rng.choice(PROVIDER_RATES)
+    provider_rate = rng.choice(dialect.rates)
     # Less than half of the sessions resample: comparing is exact either way, but costs more there.
     sink_rate = provider_rate if provider_rate in SINK_RATES and rng.random() < 0.75 else rng.choice(SINK_RATES)
     shortest, longest = rng.choice(_CHUNKS)
@@ -148,35 +155,29 @@ def plan_session(rng: random.Random) -> SessionPlan:
         "cancel_timeout": rng.choice((0.25, 2.0, 2.0, 2.0)),
         "max_connection_age_sec": rng.choice((3.0, 20.0, 300.0, 300.0, 300.0)),
     }
-    if not limited:
-        provider |= {"flush_limit": 10**6, "characters_per_minute": 10**6}
-    options = DeepgramOptions(
-        frame_ms_min=shortest,
-        frame_ms_max=longest,
-        seed=rng.randrange(2**32),
-        ms_per_char=(shortest + longest) / 2 * rng.choice((0.05, 0.1, 0.2)),  # the turn's mark is a frame at most
-        speed=rng.choice((1.0, 4.0, 4.0, 20.0, math.inf)),
-        flush_limit=20 if limited else 0,
-        characters_limit=2400 if limited else 0,
-        odd_frames=rng.random() < 0.4,
-        empty_frames=rng.random() < 0.05,
-        shared_sequence=rng.random() < 0.5,
-        flushed_for_cleared=rng.random() < 0.3,
-        warning=rng.choice(("wire", "spec")),
-        clear_never=rng.random() < 0.01,
-        close_drains=rng.random() < 0.5,
-    )
+    options: dict[str, Any] = {
+        "frame_ms_min": shortest,
+        "frame_ms_max": longest,
+        "seed": rng.randrange(2**32),
+        "ms_per_char": (shortest + longest) / 2 * rng.choice((0.05, 0.1, 0.2)),  # the turn's mark is a frame at most
+        "speed": rng.choice((1.0, 4.0, 4.0, 20.0, math.inf)),
+        "odd_frames": rng.random() < 0.4,
+        "empty_frames": rng.random() < 0.05,
+    }
+    own = dialect.draw_session(rng, limited)
     return SessionPlan(
+        dialect=dialect,
         provider_rate=provider_rate,
         sink_rate=sink_rate,
         max_seconds=rng.choice((frames[1], 0.25, 1.0, 1.0, 4.0)),
-        options=options,
-        provider=provider,
+        options=dialect.options(**options, **own.options),
+        provider=dialect.fixed | provider | own.provider,
         pace=rng.choice((1.0, 1.0, 2.0, 16.0, math.inf, math.inf)),
         frames=frames,
         device_seconds=rng.choice((None, None, None, None, 0.05, 0.3)),
         prewarm=rng.random() < 0.3,
         capacity=rng.choice((4096, 65536, math.inf)),
+        tail=own.tail,
     )
 
 
@@ -213,7 +214,7 @@ def _chunks(rng: random.Random, session: SessionPlan, kind: MomentKind) -> tuple
         size = rng.randint(1, len(text))
         chunks.append((rng.choice((0.0, 0.0, rng.uniform(0, 0.1))), text[:size]))
         text = text[size:]
-        if rng.random() < 0.3:
+        if rng.random() < 0.3 and session.dialect.flushes:
             chunks.append((0.0, FlushMarker()))
     return tuple(chunks)
 
@@ -224,10 +225,9 @@ def _options(rng: random.Random, session: SessionPlan, kind: MomentKind) -> dict
         "first_audio": rng.choice((0.137 if kind == "silence" else 0.0, 0.137, rng.uniform(0, 0.3))),
         "end_marker": "late" if late else rng.choice(("normal",) * 8 + ("double",)),
         "end_marker_delay": rng.choice((0.125, 0.5)),
-        "late_frames": rng.choice((0, 0, 0, 1, 3)),
-        "clear_delay": rng.choice((0.0, 0.0, 0.0, rng.uniform(0, 0.2), rng.uniform(0, 0.6))),
-        "speed": math.inf if kind == "edge" else session.options.speed,
     }
+    options |= session.dialect.draw_run(rng)
+    options["speed"] = math.inf if kind == "edge" else session.options.speed
     return options
 
 
@@ -256,10 +256,10 @@ def _seconds(rng: random.Random, session: SessionPlan, plan: RunPlan, kind: Mome
             held_up = 0.0 if math.isinf(session.pace) else max(0.0, audio - session.max_seconds) / session.pace
             return first + rng.uniform(0, 1) * max(arrival, held_up)
         case "before_marker":
-            return first + arrival + rng.uniform(0, 1) * float(plan.options["end_marker_delay"])
+            return first + arrival + rng.uniform(0, 1) * (float(plan.options["end_marker_delay"]) + session.tail)
         case "edge":
             late = plan.options["end_marker"] == "late"
-            return first + (float(plan.options["end_marker_delay"]) if late else 0.0)
+            return first + (float(plan.options["end_marker_delay"]) if late else 0.0) + session.tail
         case _:
             return rng.choice((0.0, 0.0, rng.uniform(0, 0.1)))
 

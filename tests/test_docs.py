@@ -7,13 +7,19 @@ from pathlib import Path
 import attrs
 import pytest
 
-from voicetrio import DeepgramTTS
+from voicetrio import LMNTTTS, CartesiaTTS, DeepgramTTS, SmallestAITTS
 
 ROOT = Path(__file__).parent.parent
 ORIGINALS = (ROOT / "docs" / "originals.md").read_text()
 PROVIDERS = (ROOT / "docs" / "providers.md").read_text()
 
-ROWS = [f"D{number}" for number in range(1, 14)]
+ROWS = [
+    f"{letter}{number}"
+    for letter, last in (("D", 13), ("L", 10), ("C", 10), ("M", 11))
+    for number in range(1, last + 1)
+]
+FILES = ("test_deepgram.py", "test_lmnt.py", "test_cartesia.py", "test_smallest.py")
+CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, SmallestAITTS)
 
 
 def names_of_tests(path):
@@ -42,7 +48,7 @@ def test_each_test_that_a_document_names_exists(document):
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_each_row_of_deepgram_says_what_how_it_sounds_what_instead_and_which_test(row):
+def test_each_row_says_what_how_it_sounds_what_instead_and_which_test(row):
     section = sections(ORIGINALS)[row]
     for part in ("**Original:**", "**Heard:**", "**Here:**", "**Tests:**"):
         assert part in section
@@ -52,13 +58,19 @@ def test_each_row_of_deepgram_says_what_how_it_sounds_what_instead_and_which_tes
 
 
 def test_each_test_of_a_row_is_named_in_its_row():
-    tests = {name for name in names_of_tests(ROOT / "tests" / "test_deepgram.py") if re.match(r"test_d\d+_", name)}
+    named = set().union(*(names_of_tests(ROOT / "tests" / file) for file in FILES))
+    tests = {name for name in named if re.match(r"test_[dlcm]\d+_", name)}
     assert tests == {name for row in ROWS for name in named_in(sections(ORIGINALS)[row])}
 
 
-def test_the_table_of_deepgrams_options_is_that_of_the_class(monkeypatch):
-    monkeypatch.delenv("DEEPGRAM_API_KEY", raising=False)
-    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", sections(PROVIDERS)["Options"], flags=re.MULTILINE)
-    written = {name: ast.literal_eval(default) for name, default in rows}
-    without_key = attrs.asdict(DeepgramTTS(access_token="token")) | {"access_token": None}
-    assert written == without_key
+@pytest.mark.parametrize("cls", CLASSES)
+def test_the_table_of_options_is_that_of_the_class(cls):
+    section = PROVIDERS.partition(f"## {cls.__name__}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", section, flags=re.MULTILINE)
+    defaults = {field.name: field.default for field in attrs.fields(cls)}
+    factories = {name: value.factory() for name, value in defaults.items() if isinstance(value, attrs.Factory)}
+    written = {name: default for name, default in rows if name in defaults}
+    assert set(written) == set(defaults)
+    for name, value in defaults.items():
+        shown = written[name]
+        assert (shown == repr(value)) or ast.literal_eval(shown) == value if name not in factories else shown

@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from voicetrio.turn import Turn
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 if str(BENCHMARKS) not in sys.path:
     sys.path.append(str(BENCHMARKS))
+soak_dialects = importlib.import_module("soak_dialects")
 soak_run = importlib.import_module("soak_run")
 soak_plan = importlib.import_module("soak_plan")
 
 SESSIONS = 26
+SESSIONS_OF_THE_OTHERS = 6
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +46,22 @@ def test_no_sample_is_stale_lost_doubled_or_out_of_order(pool, fixed, seed):
     assert met == {f"at {kind}" for kind in soak_plan.MOMENTS} | {"by interrupt", "by cancel", "by deadline"}
 
 
-def test_a_session_is_the_same_each_time():
-    first, second = soak_run.run_session(1, 0), soak_run.run_session(1, 0)
+@pytest.mark.parametrize("dialect", sorted(soak_dialects.DIALECTS.keys() - {"deepgram"}))
+def test_nor_in_any_other_dialect(pool, dialect):
+    report = soak_run.Report()
+    sessions, runs = range(SESSIONS_OF_THE_OTHERS), soak_run.RUNS_PER_SESSION
+    for part in pool.map(soak_run.run_session, repeat(1), sessions, repeat(runs), repeat(dialect)):
+        report.add(part)
+
+    again = f"python benchmarks/soak.py --dialect {dialect} --seed 1 --start RUN --runs 1"
+    assert report.violations == [], again
+    assert report.counts["interruptions"] >= SESSIONS_OF_THE_OTHERS * runs
+    assert report.counts["completed"] > 0
+
+
+@pytest.mark.parametrize("dialect", soak_dialects.DIALECTS)
+def test_a_session_is_the_same_each_time(pool, dialect):
+    first, second = pool.map(soak_run.run_session, repeat(1, 2), repeat(0), repeat(20), repeat(dialect))
 
     assert first.counts == second.counts
 

@@ -44,6 +44,8 @@ _FEWEST_CHARACTERS = 12
 _AHEAD = 2
 # Seconds of silence after which a request is over of which the server has gone on to the next.
 _OVERTAKEN = 1.0
+# The server's ids of past requests that are known again, should it say something twice.
+_REMEMBERED = 32
 # Seconds of silence after a `complete` of a closed context: as others wait, who saw several for one context.
 _AFTER_COMPLETE = 0.6
 
@@ -67,13 +69,10 @@ class _Data(msgspec.Struct):
     end: float = 0.0
 
 
-class _Notice(msgspec.Struct):
-    """Any message of the server's socket."""
+class _Status(msgspec.Struct):
+    """What all messages may have; errors have several shapes."""
 
     status: str = ""
-    request_id: str | None = None
-    external_request_id: str | None = None
-    data: _Data | None = None
     message: str | None = None
     error: _Error | str | None = None
 
@@ -84,6 +83,14 @@ class _Notice(msgspec.Struct):
         if self.error is None and self.status != "error":
             return None
         return _Error(self.error or self.message or "an error without a word")
+
+
+class _Notice(_Status):
+    """Any message of the server's socket."""
+
+    request_id: str | None = None
+    external_request_id: str | None = None
+    data: _Data | None = None
 
 
 @attrs.define(eq=False)
@@ -265,8 +272,9 @@ class SocketDialect(_RequestsDialect):
 
     def __init__(self, options: SmallestAITTS) -> None:
         super().__init__(options)
-        self.ahead = _AHEAD
+        self._echo = False  # the server names our requests: only then can two be told apart
         self._doubtful = False  # of a request whose end was inferred more may come
+        self._past: deque[str | None] = deque(maxlen=_REMEMBERED)  # the server's ids of requests that are over
 
     def _forget(self) -> None:
         super()._forget()
@@ -301,14 +309,19 @@ class SocketDialect(_RequestsDialect):
         request = self._find(notice)
         if request is None or self._turn is None:
             return self._on_past(notice, decode_audio(data.audio, self.provider))
+        if notice.external_request_id is not None and not self._echo:
+            self._echo = True
+            self.ahead = _AHEAD
+        asked = [Reply(self._turn, message) for message in self._ask_ahead()]
         match notice.status:
             case "chunk":
-                return list(self._take(request, Audio(self._turn, decode_audio(data.audio, self.provider))))
+                return [*asked, *self._take(request, Audio(self._turn, decode_audio(data.audio, self.provider)))]
             case "word_timestamp":
-                return list(self._take(request, Spoken(self._turn, (Word(data.word, data.start, data.end),))))
+                return [*asked, *self._take(request, Spoken(self._turn, (Word(data.word, data.start, data.end),)))]
             case "complete":
-                return list(self._over(request))
-        return ()
+                self._past.append(notice.request_id)
+                return [*asked, *self._over(request)]
+        return asked
 
     def _ask(self, request: _Request) -> Message:
         return self._encode({"text": request.text, "request_id": request.id})
@@ -318,6 +331,8 @@ class SocketDialect(_RequestsDialect):
         asked = [request for request in self._requests if request.sent and not request.over]
         if notice.external_request_id is not None:
             return next((request for request in asked if request.id == notice.external_request_id), None)
+        if notice.request_id is not None and notice.request_id in self._past:
+            return None
         for request in asked:
             if request.server_id is None:
                 request.server_id = notice.request_id
@@ -336,8 +351,9 @@ class SocketDialect(_RequestsDialect):
         if self._turn is None or not asked:
             return ()  # such as that nothing was said for a minute; what it leads to will be told
         error = self._error(failure)
-        named = self._find(notice) if notice.external_request_id or notice.request_id else None
-        request = named or asked[-1]
+        # An id of the server's that is not known yet tells nothing: what is refused was asked for last.
+        named = (each for each in asked if notice.external_request_id == each.id or _is_known(notice, each))
+        request = next(named, asked[-1])
         if isinstance(error, RateLimited) and request is not asked[0] and not request.heard:
             # It does not take requests ahead: this one is asked for again when its turn comes.
             self.ahead = 1
@@ -347,6 +363,10 @@ class SocketDialect(_RequestsDialect):
         return (Refused(self._turn, error),)
 
 
+def _is_known(notice: _Notice, request: _Request) -> bool:
+    return request.server_id is not None and notice.request_id == request.server_id
+
+
 class HTTPDialect(_RequestsDialect):
     """Requests over HTTP, one after another on a connection that is kept alive; cancelling one drops it."""
 
@@ -354,6 +374,10 @@ class HTTPDialect(_RequestsDialect):
         super().__init__(options)
         self._events: EventDecoder | None = EventDecoder() if options.sse else None
         self._done = False
+
+    @property
+    def awaiting(self) -> bool:
+        return bool(self._requests) and self._requests[0].sent
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, str):
@@ -379,17 +403,16 @@ class HTTPDialect(_RequestsDialect):
     def _on_event(self, request: _Request, data: str) -> Iterator[Event]:
         assert self._turn is not None
         event = decode_json(data, _ServerSentEvent, self.provider)
-        if event.error is not None:
-            yield Refused(self._turn, self._error(_Error(event.error)))
+        if (failure := event.failure) is not None:
+            yield Refused(self._turn, self._error(failure))
         elif event.audio:
             yield from self._take(request, Audio(self._turn, decode_audio(event.audio, self.provider)))
         self._done = self._done or event.done
 
 
-class _ServerSentEvent(msgspec.Struct):
+class _ServerSentEvent(_Status):
     audio: str = ""
     done: bool = False
-    error: str | None = None
 
 
 class ContinuationsDialect(_Dialect):
@@ -409,7 +432,6 @@ class ContinuationsDialect(_Dialect):
         super()._forget()
         self._context = ""
         self._said = False
-        self._unflushed = False
         self._heard = False
         self._completed = False  # nothing came since the last `complete`
         self._begins: dict[str | None, int] = {}  # bytes of the turn's audio before each of the server's requests
@@ -433,13 +455,12 @@ class ContinuationsDialect(_Dialect):
         self._context = uuid.uuid4().hex
 
     def say(self, text: str) -> Iterator[Step]:
-        self._said = self._used = self._unflushed = True
+        self._said = self._used = True
         yield self._part(text, more=True)
 
     def flush(self) -> Iterator[Step]:
-        if self._unflushed:
-            self._unflushed = False
-            yield self._part("", more=True, flush=True)
+        """Nothing: a context is spoken at its sentences' ends, or after `max_buffer_delay_ms`; there is no flush."""
+        return iter(())
 
     def end(self) -> Iterator[Step]:
         self._complete = True
@@ -488,7 +509,5 @@ class ContinuationsDialect(_Dialect):
             return ()
         return (Ended(self._turn, inferred=True),)
 
-    def _part(self, text: str, *, more: bool, flush: bool = False) -> Message:
-        part: dict[str, object] = {"text": text, "context_id": self._context, "request_id": self._context}
-        part["continue"] = more
-        return self._encode(part | {"flush": True} if flush else part)
+    def _part(self, text: str, *, more: bool) -> Message:
+        return self._encode({"text": text, "context_id": self._context, "request_id": self._context, "continue": more})

@@ -283,7 +283,8 @@ class _TypedDialect(_SessionDialect):
         return (Spoken(self._turn, tuple(words)),)
 
     def _on_flush_complete(self, nonce: int | None) -> Iterable[Event]:
-        if self._turn is None or nonce not in self._flushes:
+        # With a reset unanswered the audio that this ends was dropped: the link is given up soon, and all said again.
+        if self._turn is None or self._resets or nonce not in self._flushes:
             return ()
         # They are answered in order: an answer to a later one answers those before it.
         del self._flushes[: self._flushes.index(nonce) + 1]

@@ -6,8 +6,11 @@ from typing import Any
 import attrs
 import pytest
 
-from voicetrio import DeepgramTTS
+from voicetrio import LMNTTTS, CartesiaTTS, DeepgramTTS, SmallestAITTS
 from voicetrio.simulators import DeepgramOptions, DeepgramSimulator, Faults, tagged_pcm
+from voicetrio.simulators.cartesia import CartesiaOptions, CartesiaSimulator
+from voicetrio.simulators.lmnt import LMNTOptions, LMNTSimulator
+from voicetrio.simulators.smallest import SmallestOptions, SmallestSimulator
 
 KEY = "a-key-nobody-may-see-7f3a"
 
@@ -28,6 +31,9 @@ class Case:
         quirks: what this provider's simulator can be made to do, by the suite's names for it; a quirk is a dict of
             options.  Tests of a quirk run for the providers that have it.
         error_frame: the provider's message for an error, with these words.
+        url_option: the provider's name for its URL.
+        outcome: of a turn that was spoken to its end.
+        cancels: whether an interruption keeps the connection.
     """
 
     name: str
@@ -40,12 +46,15 @@ class Case:
     no_limits: tuple[Mapping[str, Any], Mapping[str, Any]]
     quirks: Mapping[str, Mapping[str, Any]]
     error_frame: Callable[[str], str]
+    url_option: str = "base_url"
+    outcome: str = "completed"
+    cancels: bool = True
 
     def make_simulator(self, faults: Faults | None = None, **options: Any) -> Any:
         return self.simulator(self.options(faults=faults or Faults(), **{**self.no_limits[0], **options}))
 
     def make_provider(self, url: str, **options: Any) -> Any:
-        return self.provider(api_key=KEY, base_url=url, **{**self.no_limits[1], **options})
+        return self.provider(**{"api_key": KEY, self.url_option: url, **self.no_limits[1], **options})
 
     def audio(self, segment: Any) -> bytes:
         """What a segment of the simulator sounds like."""
@@ -89,6 +98,66 @@ DEEPGRAM = Case(
     },
     error_frame=lambda words: f'{{"type":"Error","description":"{words}","code":"INTERNAL"}}',
 )
+
+UNEVEN = {"uneven audio": {"frame_ms_min": 1, "frame_ms_max": 90, "odd_frames": True}}
+
+
+def _lmnt(protocol: str, **how: Any) -> Case:
+    return Case(
+        name="lmnt",
+        simulator=LMNTSimulator,
+        options=LMNTOptions,
+        provider=LMNTTTS,
+        rate=24_000,
+        rates=(8000, 16_000, 24_000),
+        voices=("leah", "morgan"),
+        no_limits=({"api_key": KEY}, {"protocol": protocol}),
+        quirks=UNEVEN,
+        error_frame=lambda words: f'{{"error":"{words}"}}',
+        url_option="ws_url",
+        **how,
+    )
+
+
+def _smallest(**how: Any) -> Case:
+    options = how.pop("provider_options", {})
+    return Case(
+        name="smallest",
+        simulator=SmallestSimulator,
+        options=SmallestOptions,
+        provider=SmallestAITTS,
+        rate=24_000,
+        rates=(8000, 16_000, 24_000, 44_100),
+        voices=("magnus", "meher"),
+        no_limits=({"api_key": KEY}, options),
+        quirks=UNEVEN,
+        error_frame=lambda words: f'{{"status":"error","message":"{words}"}}',
+        **how,
+    )
+
+
+VOICES = {
+    "deepgram": DEEPGRAM,
+    "lmnt-1.2": _lmnt("1.2"),
+    "lmnt-1.0": _lmnt("1.0", cancels=False),
+    "cartesia": Case(
+        name="cartesia",
+        simulator=CartesiaSimulator,
+        options=CartesiaOptions,
+        provider=CartesiaTTS,
+        rate=24_000,
+        rates=(8000, 16_000, 22_050, 24_000, 44_100, 48_000),
+        voices=("f786b574-daa5-4673-aa0c-cbe3e8534c02", "6ccbfb76-1fc6-48f7-b71d-91ac6298247b"),
+        no_limits=({"api_key": KEY}, {}),
+        quirks=UNEVEN,
+        error_frame=lambda words: f'{{"type":"error","done":true,"status_code":500,"error":"{words}"}}',
+    ),
+    "smallest-classic": _smallest(cancels=False),
+    "smallest-continuations": _smallest(provider_options={"continuations": True}, outcome="completed_inferred"),
+    "smallest-http": _smallest(provider_options={"enable_streaming": False}, cancels=False),
+    "smallest-sse": _smallest(provider_options={"enable_streaming": False, "sse": True}, cancels=False),
+}
+"""Every dialect; the tests of `test_every_voice.py` run for all of them."""
 
 CASES = (DEEPGRAM,)
 

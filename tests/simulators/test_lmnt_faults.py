@@ -261,7 +261,7 @@ async def test_an_error_after_which_it_goes_on(autojump_clock, simulate, dialect
     async with simulate(error_frame=after, error_closes=False) as server:
         client = await connect(server, dialect)
         await client.finish()
-        seen = [json.loads(m) if isinstance(m, str) else m for m in await client.until(Closed)]
+        seen = await client.until(Closed)
     error = seen.pop(after)
     assert ("type" in error) is (dialect in TYPED)
     assert error_shape(error, "internal_server_error", "Internal server error")
@@ -269,23 +269,45 @@ async def test_an_error_after_which_it_goes_on(autojump_clock, simulate, dialect
     assert seen[-1] == Closed(1000, "")
 
 
-async def test_errors_that_meet_make_no_traceback(autojump_clock, simulate):
-    async with simulate(error_frame=0, api_key="right") as server:
+@pytest.mark.parametrize(
+    ("after", "expected"), [(0, ["internal_server_error"]), (1, ["authentication_error", "internal_server_error"])]
+)
+async def test_an_error_by_fault_may_meet_another(autojump_clock, simulate, after, expected):
+    async with simulate(error_frame=after, api_key="right") as server:
         client = await connect(server)
-        seen = await client.until(Closed)
-        assert [message["error"]["type"] for message in seen[:-1]] == ["internal_server_error", "authentication_error"]
-        assert seen[-1] == Closed(1002, "")
+        *errors, closed = await client.until(Closed)
+    assert [message["error"]["type"] for message in errors] == expected
+    assert closed == Closed(1002, "")
 
 
-async def test_nothing_follows_an_error_but_the_close(autojump_clock, simulate):
-    # As fast as the client takes it: audio is under way at any moment, and another error could be.
-    for after in range(1, 40):
-        async with simulate(error_frame=after, error_type="rate_limit_error") as server:
+async def test_no_audio_follows_an_error(autojump_clock, simulate):
+    # As fast as the client takes it, so that audio is under way at any moment.
+    for frames in range(20):
+        async with simulate(ms_per_char=1000) as server:
             client = await connect(server)
+            seen = [await client.message() for _ in range(1 + frames)]
             await client.send({"type": "nonsense"})
-            *_, error, closed = seen = shown(await client.until(Closed))
-            assert (error, closed) == ("error", Closed(1002, ""))
-            assert seen.count("error") == 1 or "rate_limit_error" not in server.log[-1]["data"]
+            seen += await client.until(Closed)
+            assert shown(seen)[-2:] == ["error", Closed(1002, "")]
+
+
+@pytest.mark.parametrize("ahead", range(5))
+async def test_no_second_error_follows_the_first(autojump_clock, simulate, ahead):
+    for after in range(1, 16):
+        async with simulate(ms_per_char=1000, error_frame=after + ahead, error_type="rate_limit_error") as server:
+            client = await connect(server)
+            for _ in range(after):
+                await client.receive()
+            await client.send({"type": "nonsense"})
+            seen = await client.until(Closed)
+        assert seen[-1] == Closed(1002, "")
+        errors = [message["error"]["type"] for message in seen if isinstance(message, dict) and "error" in message]
+        # What the fault inserts may follow what the client caused, but not the other way round.
+        assert errors in (
+            ["rate_limit_error"],
+            ["invalid_request_error"],
+            ["invalid_request_error", "rate_limit_error"],
+        )
 
 
 async def test_connections_at_once_have_their_own_errors(autojump_clock, simulate):

@@ -181,6 +181,7 @@ async def test_what_lmnt_does_not_take_is_told_and_closed_with_1002(
         ("1.0", {"protocol_version": 1}, True),
         ("1.0", {"protocol_version": 3}, False),
         ("1.0", {"protocol_version": "2"}, False),
+        ("1.0", {"protocol_version": True}, False),
         ("1.0", {"lmnt_version": None}, False),
         ("1.0", {"speed": 0.25, "conversational": True, "expressive": 1}, True),
         ("1.0", {"speed": 2.1}, False),
@@ -440,6 +441,18 @@ async def test_the_end_marker_of_the_first_dialect_is_the_close(autojump_clock, 
             assert trio.current_time() - began == when
 
 
+@pytest.mark.parametrize("dialect", ACKNOWLEDGING)
+@pytest.mark.parametrize("marker", ["none", "late", "double"])
+async def test_where_flushes_are_acknowledged_the_close_is_no_end_marker(autojump_clock, simulate, dialect, marker):
+    async with simulate(end_marker=marker) as server:
+        client = await connect(server, dialect)
+        began = trio.current_time()
+        await client.say("x")
+        await client.finish()
+        assert shown(await client.until(Closed)) == [2, Closed(1000, "")]
+        assert trio.current_time() == began
+
+
 async def test_audio_is_paced_exactly(autojump_clock, simulate):
     async with simulate(first_audio=0.137, speed=4.0) as server:
         client = await connect(server, "1.2")
@@ -590,7 +603,7 @@ async def test_extras_go_ahead_of_each_binary_message(autojump_clock, simulate, 
         client = await connect(server, dialect, **{field: True})
         await client.say(TEXT)
         await client.finish()
-        seen = [json.loads(m) if isinstance(m, str) else m for m in await client.until(Closed)]
+        seen = await client.until(Closed)
     assert shown(seen) == ["durations", 1] * (48 if empty else 24) + [Closed(1000, "")]
     assert [word["text"] for word in words(seen, "durations")] == ["Hello", "from", "trio."]
     assert {message["buffer_empty"] for message in seen[:-1:2]} == {True}
@@ -674,8 +687,9 @@ async def test_what_has_not_begun_to_sound_runs_on_too(autojump_clock, simulate)
         await trio.sleep(1)
         began = trio.current_time()
         await client.reset()
-        assert shown(await client.answer("reset")) == [24, ("reset", 2)]
+        first = await client.receive()
         assert trio.current_time() - began == 1.0
+        assert shown([first, *await client.answer("reset")]) == [24, ("reset", 2)]
 
 
 @pytest.mark.parametrize("late", [0, 1, 5, 100])

@@ -50,6 +50,26 @@ async def test_sentences_are_released_verbatim_and_each_is_completed(autojump_cl
         assert "context_id" not in message
 
 
+@pytest.mark.parametrize(
+    ("fragments", "released"),
+    [
+        (["Pi is 3.14, they say."], ["Pi is 3.14, they say."]),
+        (["Pi is 3.", "14."], ["Pi is 3.", "14."]),
+        (["Really?! ", "Yes… (so it is.) ", "No"], ["Really?!", " Yes… (so it is.)"]),
+        (["नमस्ते। 你好。 "], ["नमस्ते। 你好。"]),
+        (["One. Two. Thr"], ["One. Two."]),
+        (["no end", ", yet"], []),
+    ],
+)
+async def test_where_a_sentence_ends(autojump_clock, fragments, released):
+    async with simulated() as server:
+        client = await connect(server)
+        for each in fragments:
+            await client.send(fragment(each))
+        await trio.sleep(1)
+        assert texts(server) == released
+
+
 async def test_a_fragment_that_does_not_go_on_closes_the_context(autojump_clock):
     async with simulated() as server:
         client = await connect(server)

@@ -12,7 +12,8 @@ they were sent.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, Self
 
 import httpcore
 import httpx
@@ -28,7 +29,7 @@ from .nursery import open_plain_nursery
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
 # The body of a refusal is for the message only.
 _BODY_TIMEOUT = 1.0
@@ -93,9 +94,12 @@ class _Requests:
         self._stream = stream
         self._target = target
         self._failure: ProviderError | None = None
-        self._http = httpcore.AsyncHTTP11Connection(_origin(target), _Stream(stream, options.send_timeout))
+        wire = _Stream(stream, options.send_timeout, self._until_taken)
+        self._http = httpcore.AsyncHTTP11Connection(_origin(target), wire)
         self._asked, self._to_ask = trio.open_memory_channel[bytes](0)
-        self._answered, self._answers = trio.open_memory_channel[str | bytes](0)
+        # It holds what one read from the socket gives: the next read waits until that is taken.
+        self._answered, self._answers = trio.open_memory_channel[str | bytes](math.inf)
+        self._taken = trio.lowlevel.ParkingLot()
 
     async def send(self, message: str | bytes) -> None:
         try:
@@ -109,9 +113,11 @@ class _Requests:
 
     async def receive(self) -> str | bytes:
         try:
-            return await self._answers.receive()
+            answer = await self._answers.receive()
         except trio.EndOfChannel:
             raise self._end_error() from None
+        self._taken.unpark_all()
+        return answer
 
     async def ping(self) -> None:
         """Nothing: while no request is under way the stream is watched, and HTTP has no ping."""
@@ -172,11 +178,16 @@ class _Requests:
                 words = await _head_of_body(response)
                 kind = error_class(response.status_code)
                 raise refusal(kind, target, "the request", response.status_code, names, words)
-            await self._answered.send(msgspec.json.encode(names).decode())
+            self._answered.send_nowait(msgspec.json.encode(names).decode())
+            # Nothing is awaited in this loop: whoever left it in the middle would leave httpx's generators open.
             async for piece in response.aiter_bytes():
                 if piece:
-                    await self._answered.send(piece)
-        await self._answered.send(b"")
+                    self._answered.send_nowait(piece)
+        self._answered.send_nowait(b"")
+
+    async def _until_taken(self) -> None:
+        while self._answers.statistics().current_buffer_used:
+            await self._taken.park()
 
     def _end_error(self) -> ProviderError | ClosedError:
         if self.closed or self._failure is None:
@@ -200,10 +211,8 @@ async def _head_of_body(response: httpx.Response) -> bytes:
     body = b""
     with trio.move_on_after(_BODY_TIMEOUT), contextlib.suppress(httpcore.NetworkError, httpcore.ProtocolError):
         async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) >= MAX_BODY:
-                break
-    return body[:MAX_BODY]
+            body = (body + piece)[:MAX_BODY]
+    return body
 
 
 def _origin(target: Target) -> httpcore.Origin:
@@ -213,11 +222,13 @@ def _origin(target: Target) -> httpcore.Origin:
 class _Stream(httpcore.AsyncNetworkStream):
     """A trio stream as httpcore wants it; the connection's owner closes it."""
 
-    def __init__(self, stream: trio.abc.Stream, send_timeout: float) -> None:
+    def __init__(self, stream: trio.abc.Stream, send_timeout: float, may_read: Callable[[], Awaitable[None]]) -> None:
         self._stream = stream
         self._send_timeout = send_timeout
+        self._may_read = may_read
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's
+        await self._may_read()
         try:
             return bytes(await self._stream.receive_some(max_bytes))
         except trio.BrokenResourceError as error:
@@ -252,9 +263,24 @@ class _Transport(httpx.AsyncBaseTransport):
             port=request.url.port,
             target=request.url.raw_path,
         )
-        asked = httpcore.Request(request.method, url, headers=request.headers.raw, content=request.stream)
+        asked = httpcore.Request(request.method, url, headers=request.headers.raw, content=_Content(request.content))
         response = await self._connection.handle_async_request(asked)
         return httpx.Response(response.status, headers=response.headers, stream=_Body(response))
+
+
+class _Content:
+    """The body of a request; httpx's own is a generator, which a request cancelled in the middle would leave open."""
+
+    def __init__(self, body: bytes) -> None:
+        self._left = [body]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
 
 
 class _Body(httpx.AsyncByteStream):

@@ -7,8 +7,22 @@ from typing import Any
 
 import attrs
 
+from ..cartesia import CartesiaTTS
 from ..deepgram import DeepgramTTS
-from ..simulators import DeepgramOptions, DeepgramSimulator, Options, Simulator
+from ..lmnt import LMNTTTS
+from ..simulators import (
+    CartesiaOptions,
+    CartesiaSimulator,
+    DeepgramOptions,
+    DeepgramSimulator,
+    LMNTOptions,
+    LMNTSimulator,
+    Options,
+    Simulator,
+    SmallestOptions,
+    SmallestSimulator,
+)
+from ..smallest import SmallestAITTS
 from ..tts import TTSProvider
 
 
@@ -21,9 +35,15 @@ class SimulatorEntry:
 
 
 PROVIDERS: dict[str, type[TTSProvider]] = {
+    "cartesia": CartesiaTTS,
     "deepgram": DeepgramTTS,
+    "lmnt": LMNTTTS,
+    "smallest": SmallestAITTS,
 }
 
 SIMULATORS: dict[str, SimulatorEntry] = {
+    "cartesia": SimulatorEntry(CartesiaOptions, CartesiaSimulator),
     "deepgram": SimulatorEntry(DeepgramOptions, DeepgramSimulator),
+    "lmnt": SimulatorEntry(LMNTOptions, LMNTSimulator),
+    "smallest": SimulatorEntry(SmallestOptions, SmallestSimulator),
 }

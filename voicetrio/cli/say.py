@@ -89,7 +89,7 @@ def say(
         print_options(PROVIDERS[provider])
         return 0
     _check_usage(text, file, output, as_json)
-    named = {"model": model, "base_url": base_url, "api_key": _read_key(api_key_file)}
+    named = {"model": model, url_option(PROVIDERS[provider]): base_url, "api_key": _read_key(api_key_file)}
     given = [f"{key}={value}" for key, value in named.items() if value is not None]
     options = make(PROVIDERS[provider], [*pairs, *given])
     fmt = AudioFormat(options.audio_format.sample_rate if rate is None else rate, options.audio_format.channels)
@@ -104,6 +104,11 @@ def say(
     else:
         _print_summary(synthesis, output)
     return 0 if speech.signal is None else status_of(speech.signal)
+
+
+def url_option(provider: type[TTSProvider]) -> str:
+    """What a provider calls its URL."""
+    return "ws_url" if "ws_url" in {field.name for field in attrs.fields(provider)} else "base_url"
 
 
 def _check_usage(text: str | None, file: str | None, output: str | None, as_json: bool) -> None:

@@ -25,8 +25,14 @@ from ._voice import VoiceError as VoiceError
 from ._websocket import Closing as Closing
 from ._websocket import WebSocketPeer as WebSocketPeer
 from ._wire import Disconnected as Disconnected
+from .cartesia import CartesiaOptions as CartesiaOptions
+from .cartesia import CartesiaSimulator as CartesiaSimulator
 from .deepgram import DeepgramOptions as DeepgramOptions
 from .deepgram import DeepgramSimulator as DeepgramSimulator
+from .lmnt import LMNTOptions as LMNTOptions
+from .lmnt import LMNTSimulator as LMNTSimulator
+from .smallest import SmallestOptions as SmallestOptions
+from .smallest import SmallestSimulator as SmallestSimulator
 from .tagged import Run as Run
 from .tagged import read_tags as read_tags
 from .tagged import tagged_pcm as tagged_pcm

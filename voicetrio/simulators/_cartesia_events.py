@@ -6,12 +6,14 @@ of errors, are those of the vendor's documentation and of its Python SDK 4.2 (``
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
 from ._cartesia_upgrade import is_structured
+from ._faults import INSERTS
 from ._wire import Disconnected
 
 if TYPE_CHECKING:
@@ -47,6 +49,7 @@ class EventSender:
         self._upgrade = upgrade
         self._last_step = trio.current_time()
         self._sending = 0
+        self._turns = trio.Lock()
         self._settling = False
 
     async def chunk(self, context_id: str, flush_id: int, audio: bytes) -> None:
@@ -120,13 +123,20 @@ class EventSender:
             await trio.sleep_forever()
         self._sending += 1
         try:
-            await self._peer.send(text, audio=audio)
+            async with self._turns if self._must_queue else nullcontext():
+                await self._peer.send(text, audio=audio)
         except Disconnected:
             if self._must_stay:
                 await trio.sleep_forever()
             raise
         finally:
             self._sending -= 1
+
+    @property
+    def _must_queue(self) -> bool:
+        """Whether events must go out one after another: the peer lets only one task insert several messages."""
+        faults = self._connection.faults
+        return sum(getattr(faults, name) is not None for name in INSERTS) > 1
 
     @property
     def _must_stay(self) -> bool:

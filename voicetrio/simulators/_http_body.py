@@ -1,8 +1,14 @@
 """The body of an HTTP answer that is sent piece by piece, with the faults that websockets have for messages.
 
-A piece counts as a message, one with audio as an audio frame.  ``close_after`` and ``drop_after_messages`` both close
-TCP before the body has ended; ``fragment`` splits pieces into chunks of so many bytes; the faults that insert a message
-need a body that is made of messages, such as server-sent events, and are passed over in any other.
+A piece counts as a message, one with audio as an audio frame; the counts go on from one exchange of a connection to
+the next.  Over HTTP
+
+- ``accept_silent`` and ``half_open_after=0`` send the head and nothing more, ``stall_after`` the head in any case;
+- ``close_after`` and ``drop_after_messages`` both close TCP before the body has ended: the last chunk is missing;
+- ``never_close`` keeps a connection open that was to be closed after an answer;
+- ``fragment`` splits pieces into chunks of so many bytes;
+- ``unknown_message`` and the others that insert one need a body that is made of messages, such as server-sent events,
+  and are passed over in any other.
 """
 
 from __future__ import annotations
@@ -45,7 +51,7 @@ class HttpBody:
         self._log = log
 
     async def send(self, data: bytes, *, audio: bool = False) -> None:
-        """Send a piece of the body; an empty one is nothing.
+        """Send a piece of the body; of an empty one nothing is written.
 
         Cancelling it may leave part of the piece sent; the connection is then of no more use.
 

@@ -164,16 +164,22 @@ class LMNTSession:
             if self._failed:  # the other loop is saying so already
                 await trio.sleep_forever()
             self._failed = True
-            await self._send_past_failure(self._dialect.error(self._request_id, failure.kind, failure.message))
+            try:
+                await self._send_past_failure(self._error(failure))
+            except Failure as fault:  # which the faults want here as well
+                await self._send_past_failure(self._error(fault))
             raise Closing(1002) from None
 
     def _fail_by_fault(self) -> str:
         """The error that a fault wants inserted; as the connection's failure, unless it should go on."""
         kind = self._options.error_type
-        message = ERROR_MESSAGES[kind]
-        if self._options.error_closes and not self._failed:
-            raise Failure(kind, message)
-        return msgspec.json.encode(self._dialect.error(self._request_id, kind, message)).decode()
+        failure = Failure(kind, ERROR_MESSAGES[kind])
+        if self._options.error_closes:
+            raise failure
+        return msgspec.json.encode(self._error(failure)).decode()
+
+    def _error(self, failure: Failure) -> dict[str, Any]:
+        return self._dialect.error(self._request_id, failure.kind, failure.message)
 
     # The reader.
 

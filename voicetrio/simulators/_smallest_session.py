@@ -9,6 +9,7 @@ sentence, goes to the :class:`~voicetrio.simulators._smallest_synthesizer.Synthe
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -164,7 +165,8 @@ class SmallestSession:
         with trio.move_on_after(timeout):
             return await self._peer.receive()
         message = f"Connection timed out after {timeout:g} seconds of inactivity"
-        await self._synthesizer.send(error_message(self._options, RequestError(message, "TIMEOUT")))
+        with suppress(Disconnected):  # a client that has closed already is told nothing
+            await self._synthesizer.send(error_message(self._options, RequestError(message, "TIMEOUT")))
         raise Closing(1000)
 
     async def _refuse(self, error: RequestError, message: Message | None) -> None:

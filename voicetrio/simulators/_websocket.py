@@ -228,6 +228,8 @@ class WebSocketPeer:
             await trio.sleep_forever()
         state = self._state
         for name in [name for name in state.pending if state.messages >= getattr(faults, name)]:
+            if name not in state.pending:
+                continue  # another task was faster
             state.pending.remove(name)
             self._log("fault", name=name)
             await self._wire.send(self._encode(self._inserts[name], faults.fragment))

@@ -15,6 +15,8 @@ Served are
 The audio is tagged (see :mod:`voicetrio.simulators.tagged`).  A segment is what is spoken in one go: a classic request,
 a sentence of one whose text came in fragments, a release of a context, an HTTP request.  Audio in mu-law and A-law is
 that PCM encoded, of which only the length and the upper bits survive; mp3 is refused.
+
+Over HTTP, a chunk of audio counts as a message for the faults (see :mod:`voicetrio.simulators._http_body`).
 """
 
 from __future__ import annotations

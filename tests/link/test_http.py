@@ -1,0 +1,374 @@
+"""Requests over HTTP against a hand-written server: it answers with bytes of its own choosing."""
+
+import json
+from contextlib import asynccontextmanager
+
+import h11
+import pytest
+import trio
+import trio.testing
+
+from voicetrio import errors
+from voicetrio._link.http import connect
+
+URL = "http://api.test:8080/v1/speak?voice=a"
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-Request-Id: r-1\r\n\r\nfour"
+
+
+class Peer:
+    """The server's end of one connection."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self.left = trio.Event()
+        self._http = h11.Connection(h11.SERVER)
+
+    async def request(self):
+        """The next request's head and its body; None when the client has left."""
+        head, body = None, b""
+        while True:
+            event = self._http.next_event()
+            if event is h11.NEED_DATA:
+                try:
+                    data = await self.stream.receive_some(65536)
+                except trio.BrokenResourceError:
+                    data = b""
+                if not data:
+                    self.left.set()
+                    return None
+                self._http.receive_data(bytes(data))
+            elif isinstance(event, h11.Request):
+                head = event
+            elif isinstance(event, h11.Data):
+                body += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                self._http = h11.Connection(h11.SERVER)  # what is answered is not its business
+                return head, body
+
+    async def say(self, data):
+        await self.stream.send_all(data)
+
+
+@asynccontextmanager
+async def talk(play, *, url=URL, headers=()):
+    """A connection to a peer that plays a part."""
+    ours, theirs = trio.testing.memory_stream_pair()
+    peer = Peer(theirs)
+
+    async def dial(host, port):
+        await trio.lowlevel.checkpoint()
+        assert (host, port) == ("api.test", 8080)
+        return ours
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play, peer)
+        async with connect(url, headers=headers, dial=dial, provider="acme") as connection:
+            yield connection, peer
+        nursery.cancel_scope.cancel()
+
+
+async def response(connection):
+    """The headers and the body of the next response."""
+    headers, body = json.loads(await connection.receive()), b""
+    while piece := await connection.receive():
+        body += piece
+    return headers, body
+
+
+async def answer(peer, *replies):
+    """Answer as many requests, then wait until the client leaves."""
+    for reply in replies:
+        assert await peer.request()
+        await peer.say(reply)
+    await peer.request()
+
+
+def answering(*replies):
+    async def play(peer):
+        await answer(peer, *replies)
+
+    return play
+
+
+async def test_two_requests_on_one_connection(autojump_clock):
+    requests = []
+
+    async def play(peer):
+        for number in b"1", b"2":
+            requests.append(await peer.request())
+            await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Number: %b\r\n\r\nn%b" % (number, number))
+        await peer.request()
+
+    async with talk(play, headers=[("Authorization", "Bearer k")]) as (connection, _):
+        for number, message in enumerate(["één", b"\x00\xff"], 1):
+            await connection.send(message)
+            headers, body = await response(connection)
+            assert (headers["x-number"], body) == (str(number), b"n%d" % number)
+    assert [body for _, body in requests] == ["één".encode(), b"\x00\xff"]
+    for head, body in requests:
+        headers = dict(head.headers)
+        assert (head.method, head.target) == (b"POST", b"/v1/speak?voice=a")
+        assert headers[b"host"] == b"api.test:8080"
+        assert headers[b"authorization"] == b"Bearer k"
+        assert headers[b"content-type"] == b"application/json"
+        assert int(headers[b"content-length"]) == len(body)
+
+
+async def test_a_request_may_be_made_before_the_one_ahead_is_answered(autojump_clock):
+    play = answering(WHOLE, WHOLE.replace(b"four", b"more"))
+    async with talk(play) as (connection, _), trio.open_nursery() as nursery:
+        nursery.start_soon(connection.send, "a")
+        nursery.start_soon(connection.send, "b")
+        assert (await response(connection))[1] == b"four"
+        assert (await response(connection))[1] == b"more"
+
+
+async def test_a_body_comes_in_pieces_as_it_is_sent(autojump_clock):
+    async def play(peer):
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for piece in b"one", b"three", b"x":
+            await trio.sleep(1)
+            await peer.say(b"%x\r\n%b\r\n" % (len(piece), piece))
+        await trio.sleep(1)
+        await peer.say(b"0\r\n\r\n")
+        await peer.request()
+
+    async with talk(play) as (connection, _):
+        await connection.send("a")
+        assert isinstance(await connection.receive(), str)
+        came = []
+        while not came or came[-1][1]:
+            came.append((trio.current_time(), await connection.receive()))
+            came[-1] = (trio.current_time(), came[-1][1])
+    assert came == [(1, b"one"), (2, b"three"), (3, b"x"), (4, b"")]
+
+
+async def test_every_byte_by_itself(autojump_clock):
+    async def play(peer):
+        await peer.request()
+        for byte in WHOLE:
+            await peer.say(bytes([byte]))
+            await trio.testing.wait_all_tasks_blocked()
+        await peer.request()
+
+    async with talk(play) as (connection, _):
+        await connection.send("a")
+        headers, body = await response(connection)
+        assert (headers["content-length"], body) == ("4", b"four")
+        assert connection.request_id == "r-1"
+
+
+async def test_an_empty_body_has_an_end(autojump_clock):
+    async with talk(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", WHOLE)) as (connection, _):
+        await connection.send("a")
+        assert (await response(connection))[1] == b""
+        await connection.send("b")
+        assert (await response(connection))[1] == b"four"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (302, errors.ProviderError),
+        (400, errors.BadRequest),
+        (401, errors.AuthenticationError),
+        (402, errors.PaymentRequired),
+        (403, errors.AuthenticationError),
+        (404, errors.BadRequest),
+        (410, errors.BadRequest),
+        (418, errors.ProviderError),
+        (429, errors.RateLimited),
+        (500, errors.ServiceUnavailable),
+        (503, errors.ServiceUnavailable),
+    ],
+)
+async def test_a_refusal_is_an_error_of_its_kind(autojump_clock, status, kind):
+    reply = (
+        b"HTTP/1.1 %d No\r\nContent-Length: 15\r\nX-Request-Id: r-2\r\nRetry-After: 7\r\n\r\nnot for\nsecret!" % status
+    )
+    async with talk(answering(reply), headers=[("Authorization", "Bearer secret")]) as (connection, _):
+        await connection.send("a")
+        with pytest.raises(errors.ProviderError) as caught:
+            await connection.receive()
+        error = caught.value
+        assert type(error) is kind
+        assert (error.status, error.retry_after, error.request_id) == (status, 7, "r-2")
+        assert error.provider == "acme"
+        assert error.reason == "not for ***!"
+        assert "secret" not in str(error)
+        assert "voice=a" not in str(error)
+        with pytest.raises(kind):  # and it stays so
+            await connection.send("b")
+
+
+async def test_a_refusal_whose_body_does_not_come_is_told_all_the_same(autojump_clock):
+    reply = b"HTTP/1.1 429 No\r\nContent-Length: 100\r\n\r\nonly this"
+    async with talk(answering(reply)) as (connection, _):
+        await connection.send("a")
+        with pytest.raises(errors.RateLimited, match="only this") as caught:
+            await connection.receive()
+        assert trio.current_time() <= 2
+        assert caught.value.retry_after is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nfour\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nfour",
+    ],
+)
+async def test_a_cut_response_is_a_closed_link(autojump_clock, reply):
+    async def play(peer):
+        await peer.request()
+        if reply:
+            await peer.say(reply)
+        await peer.stream.aclose()
+
+    async with talk(play) as (connection, _):
+        await connection.send("a")
+        body = b""
+        with pytest.raises(errors.LinkClosed) as caught:
+            while True:
+                piece = await connection.receive()
+                body += piece if isinstance(piece, bytes) else b""
+        assert caught.value.code == 1006
+        assert body == (b"four" if b"four" in reply else b"")  # what came is delivered first
+
+
+@pytest.mark.parametrize("reply", [b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"])
+async def test_what_is_not_http_ends_the_connection(autojump_clock, reply):
+    async with talk(answering(reply)) as (connection, _):
+        await connection.send("a")
+        with pytest.raises(errors.LinkClosed):
+            await response(connection)
+
+
+@pytest.mark.parametrize("version", [b"1.1 200 OK\r\nConnection: close", b"1.0 200 OK"])
+async def test_a_connection_for_one_response_ends_after_it(autojump_clock, version):
+    reply = b"HTTP/%b\r\nContent-Length: 4\r\n\r\nfour" % version
+    async with talk(answering(reply)) as (connection, _):
+        await connection.send("a")
+        assert (await response(connection))[1] == b"four"
+        with pytest.raises(errors.LinkClosed):
+            await connection.receive()
+        with pytest.raises(errors.LinkClosed):
+            await connection.send("b")
+
+
+async def test_a_body_that_ends_with_the_connection_is_whole(autojump_clock):
+    async def play(peer):
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nfour")
+        await peer.stream.aclose()
+
+    async with talk(play) as (connection, _):
+        await connection.send("a")
+        assert (await response(connection))[1] == b"four"
+
+
+@pytest.mark.parametrize("served", [0, 1])
+async def test_a_server_that_leaves_while_idle_is_noticed(autojump_clock, served):
+    async def play(peer):
+        for _ in range(served):
+            await peer.request()
+            await peer.say(WHOLE)
+        await trio.sleep(3)
+        await peer.stream.aclose()
+
+    async with talk(play) as (connection, _):
+        if served:
+            await connection.send("a")
+            await response(connection)
+        with pytest.raises(errors.LinkClosed) as caught:
+            await connection.receive()
+        assert trio.current_time() == 3
+        assert caught.value.code == 1006
+        with pytest.raises(errors.LinkClosed):
+            await connection.send("b")
+
+
+async def test_a_server_that_speaks_unasked_is_not_listened_to(autojump_clock):
+    async def play(peer):
+        await peer.say(WHOLE)
+        await peer.request()
+
+    async with talk(play) as (connection, _):
+        with pytest.raises(errors.LinkClosed):
+            await connection.receive()
+
+
+async def test_cancelling_drops_the_stream_at_once(autojump_clock):
+    left = []
+
+    async def play(peer):
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour")
+        await peer.request()
+        left.append(trio.current_time())
+
+    ours, theirs = trio.testing.memory_stream_pair()
+    peer = Peer(theirs)
+
+    async def dial(host, port):
+        await trio.lowlevel.checkpoint()
+        return ours
+
+    left.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play, peer)
+        with trio.move_on_after(1.5):
+            async with connect(URL, dial=dial) as connection:
+                await connection.send("a")
+                await response(connection)
+        assert trio.current_time() == 1.5
+        await peer.left.wait()
+    assert left == [1.5]
+
+
+async def test_closing_drops_the_stream_and_what_comes_after_is_refused(autojump_clock):
+    async with talk(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nfour")) as (connection, peer):
+        await connection.send("a")
+        await connection.receive()
+        await connection.receive()
+        await connection.close()
+        await connection.close()
+        await peer.left.wait()
+        assert trio.current_time() == 0
+        for use in (connection.receive, lambda: connection.send("b")):
+            with pytest.raises(errors.ClosedError):
+                await use()
+
+
+async def test_a_lone_surrogate_is_not_sent(autojump_clock):
+    async with talk(answering(WHOLE)) as (connection, _):
+        with pytest.raises(errors.InputError):
+            await connection.send("\ud800")
+        await connection.send("a")
+        assert (await response(connection))[1] == b"four"
+
+
+async def test_a_ping_is_nothing(autojump_clock):
+    async with talk(answering()) as (connection, _):
+        await connection.ping()
+        assert connection.headers == {}
+
+
+async def test_a_refused_dial_is_a_connect_error(autojump_clock):
+    async def dial(host, port):
+        await trio.lowlevel.checkpoint()
+        raise OSError("no route")
+
+    with pytest.raises(errors.ConnectError):
+        async with connect(URL, dial=dial):
+            pass
+
+
+@pytest.mark.parametrize("url", ["ws://api.test/", "api.test", "http://", "http://a b/", "http://user:pass@api.test/"])
+def test_a_url_that_cannot_be_used_is_refused_by_the_call(url):
+    with pytest.raises(errors.ConfigurationError):
+        connect(url)
