@@ -187,6 +187,12 @@ async def test_a_client_that_does_not_read_stops_the_body_and_is_seen_to_leave()
                 await trio.lowlevel.checkpoint()
 
 
+@pytest.mark.parametrize("fault", ["drop_after_messages=0", "close_after=0"])
+async def test_a_body_of_nothing_may_be_cut_too(autojump_clock, fault):
+    async with serve(fault) as server:
+        assert not (await (await client_of(server)).post("/nothing")).ended
+
+
 async def test_a_mistake_in_a_body_is_raised(autojump_clock):
     async def block():
         async with serve() as server:

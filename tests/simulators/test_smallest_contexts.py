@@ -303,6 +303,24 @@ async def test_a_cancel_can_let_the_sentence_end(autojump_clock):
         assert [(s.sent, s.cleared) for s in server.segments] == [(SAMPLES, False), (0, True)]
 
 
+async def test_a_sentence_that_may_end_is_completed_for_its_context_too(autojump_clock):
+    async with simulated(cancel="run_on", completes="once", **PACED) as server:
+        client = await connect(server)
+        heard = await interrupt(client)
+        heard += await client.hear(20)
+        assert statuses(heard) == [24, "complete"]
+
+
+async def test_a_context_that_is_opened_anew_waits_for_its_late_frames(autojump_clock):
+    async with simulated(late_frames=3, interleave=True, **PACED) as server:
+        client = await connect(server)
+        heard = await interrupt(client)
+        reconfigure(server, interleave=True)
+        await say(client, "New.", request_id="new")
+        heard += await client.until("complete")
+        assert runs(audio(heard)) == [(0, 0, 6 * 960), (2, 0, 5760)]
+
+
 async def test_a_cancel_can_be_ignored(autojump_clock):
     async with simulated(cancel="ignored", **PACED) as server:
         client = await connect(server)
@@ -403,11 +421,12 @@ async def test_a_cancel_while_waiting_for_the_limit(autojump_clock):
         assert [segment.cleared for segment in server.segments] == [False, True, False]
 
 
-async def test_the_next_turn_on_the_same_context_after_a_cancel(autojump_clock):
-    async with simulated(**PACED) as server:
+@pytest.mark.parametrize("completes", ["each", "once"])
+async def test_the_next_turn_on_the_same_context_after_a_cancel(autojump_clock, completes):
+    async with simulated(completes=completes, **PACED) as server:
         client = await connect(server)
         await interrupt(client)
-        reconfigure(server)
+        reconfigure(server, completes=completes)
         await say(client, "New.", request_id="new")
         seen = await client.until("complete")
         assert audio(seen) == tagged_pcm(2, 0, 5760)

@@ -251,6 +251,25 @@ async def test_a_client_that_closes_takes_back_what_is_not_said(autojump_clock):
         assert server.open_connections == 0
 
 
+async def test_a_fault_takes_nothing_back(autojump_clock):
+    async with simulated(drop_after_messages=3) as server:
+        client = await connect(server)
+        await client.ask()
+        await client.ask()
+        assert statuses(await client.until(None)) == [3, EOF]
+        await trio.testing.wait_all_tasks_blocked()
+        assert [segment.cleared for segment in server.segments] == [False, False]
+
+
+async def test_a_client_that_cannot_be_written_to_has_left(autojump_clock):
+    async with simulated() as server:
+        client = await connect(server)
+        await client.stream.receive_stream.aclose()
+        await client.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [data["cleared"] for data in noted(server, "segment_ended")] == [True]
+
+
 async def test_what_was_said_before_a_client_closes_was_not_taken_back(autojump_clock):
     async with simulated() as server:
         client = await connect(server)

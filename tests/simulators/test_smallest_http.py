@@ -199,6 +199,7 @@ async def test_requests_can_wait(autojump_clock):
         answer = await client.post()
         assert answer.body == tagged_pcm(1, 0, SAMPLES)
         assert trio.current_time() == pytest.approx(2 * 0.92)
+        assert (await client.post()).status == 200, "the place was given back"
 
 
 async def test_a_request_that_leaves_the_queue_takes_no_place(autojump_clock):
@@ -253,6 +254,7 @@ async def test_the_next_request_may_come_before_the_answer_has_ended(autojump_cl
     async with simulated(speed=1.0) as server:
         client = await http(server)
         await client.begin()
+        await trio.testing.wait_all_tasks_blocked()
         other = h11.Connection(h11.CLIENT)
         body = json.dumps(request("Second.")).encode()
         head = h11.Request(

@@ -11,12 +11,10 @@ import struct
 import uuid
 from typing import TYPE_CHECKING
 
-import attrs
 import msgspec
 import trio
 
-from ._faults import Faults
-from ._smallest_synthesizer import speaker_for
+from ._smallest_synthesizer import left, speaker_for
 from ._wire import Disconnected
 
 if TYPE_CHECKING:
@@ -35,8 +33,6 @@ __all__ = ["HttpSpeech"]
 CONTENT_TYPES = {"pcm": "audio/pcm", "wav": "audio/wav", "ulaw": "audio/basic", "alaw": "audio/x-alaw-basic"}
 
 UNKNOWN_LENGTH = 0xFFFF_FFFF
-
-_FAULTS = frozenset(field.name for field in attrs.fields(Faults))
 
 
 class HttpSpeech:
@@ -107,7 +103,7 @@ class HttpSpeech:
         try:
             await self._connection.stream(produce, headers=headers, inserts=inserts)
         except Disconnected as ending:
-            taken_back = str(ending) not in _FAULTS
+            taken_back = left(ending)
             raise
         finally:
             self._end(cleared=taken_back)

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from ._faults import Faults
 from ._nursery import lone_error
 from ._smallest_request import Message, RequestError, SpeechRequest, decode, inherit, parse
-from ._smallest_synthesizer import Identity, Line, Release, Synthesizer, Turn
+from ._smallest_synthesizer import Identity, Line, Release, Synthesizer, Turn, left
 from ._smallest_text import TextBuffer
 from ._websocket import Closing
 from ._wire import Disconnected
@@ -40,8 +39,6 @@ MAX_CONTEXTS = 1000
 
 MAX_BUFFER = 20_000
 """Characters that may wait in one of them."""
-
-_FAULTS = frozenset(field.name for field in attrs.fields(Faults))
 
 _SECRET = re.compile(r'("(?:api_?key|authorization|secret|token)"\s*:\s*")(?:[^"\\]|\\.)*', re.IGNORECASE)
 
@@ -133,8 +130,7 @@ class SmallestSession:
             await task()
         except (Closing, Disconnected) as ending:
             self._endings.append(ending)
-            gone = isinstance(self._endings[0], Disconnected) and str(self._endings[0]) not in _FAULTS
-            self._synthesizer.client_left = gone
+            self._synthesizer.client_left = left(self._endings[0])
             self._nursery.cancel_scope.cancel(reason="the connection ended")
 
     async def _limit_session(self) -> None:
@@ -327,7 +323,7 @@ class SmallestSession:
 
     async def _release_late(self, stream: _Stream, epoch: int, delay: float) -> None:
         await trio.sleep(delay)
-        if stream.buffer.epoch == epoch and not stream.closed:
+        if stream.buffer.epoch == epoch:
             await self._release(stream, stream.buffer.take())
 
 

@@ -19,10 +19,12 @@ import attrs
 import msgspec
 import trio
 
+from ._faults import Faults
 from ._g711 import encode
 from ._smallest_request import RequestError
 from ._speaker import Speaker
 from ._websocket import Closing
+from ._wire import Disconnected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,12 +37,14 @@ if TYPE_CHECKING:
     from ._websocket import WebSocketPeer
     from .smallest import SmallestOptions
 
-__all__ = ["Identity", "Line", "Release", "Synthesizer", "Turn", "speaker_for"]
+__all__ = ["Identity", "Line", "Release", "Synthesizer", "Turn", "left", "speaker_for"]
 
 MAX_RELEASES = 1000
 """Releases that may wait; a client that asks for more is not read until one is over."""
 
 Envelope = dict[str, Any]
+
+_FAULTS = frozenset(field.name for field in attrs.fields(Faults))
 
 
 @attrs.define
@@ -135,7 +139,6 @@ class Release:
         identity: the names under which it is answered.
         turn: what it is part of.
         begun: whether its audio has begun.
-        whole: whether all of its audio was sent.
         allowance: frames that still may be sent once it was taken back; None before.
         nap: what it waits in.
         over: tells when it is over.
@@ -146,7 +149,6 @@ class Release:
     identity: Identity
     turn: Turn
     begun: bool = False
-    whole: bool = False
     allowance: int | None = None
     nap: trio.CancelScope = attrs.Factory(trio.CancelScope)
     over: trio.Event = attrs.Factory(trio.Event)
@@ -192,7 +194,6 @@ class Synthesizer:
         self._releases: list[Release] = []
         self._completes = 0
         self._abandoned = False
-        self._floor = trio.Lock()
         self._jobs_in, self._jobs_out = trio.open_memory_channel[Release](MAX_RELEASES)
 
     @property
@@ -299,6 +300,9 @@ class Synthesizer:
             await self._await_turn(release)
             if not release.over.is_set():
                 await self._speak(release)
+        except Disconnected as ending:
+            self.client_left = left(ending)
+            raise
         finally:
             self._end(release)
 
@@ -327,11 +331,10 @@ class Synthesizer:
                 if release.allowance <= 0:
                     return
                 release.allowance -= 1
-            async with self._floor:  # handed on in the order of asking, so that requests alternate
-                due += speaker.seconds(await self._send_chunk(speaker, rest, release.identity))
-                await self._tell(words, rest.segment.sent / speaker.sample_rate)
+            # The wire is handed on in the order of asking, so that requests that are interleaved alternate.
+            due += speaker.seconds(await self._send_chunk(speaker, rest, release.identity))
+            await self._tell(words, rest.segment.sent / speaker.sample_rate)
         await self._tell(words, math.inf)
-        release.whole = True
         release.identity.times.seconds += rest.segment.samples / speaker.sample_rate
 
     async def _send_chunk(self, speaker: Speaker, rest: Recording, identity: Identity) -> int:
@@ -388,7 +391,7 @@ class Synthesizer:
             return
         self._releases.remove(release)
         segment, line, turn = release.segment, release.turn.line, release.turn
-        segment.cleared = release.allowance is not None or (self.client_left and not release.whole)
+        segment.cleared = release.allowance is not None or self.client_left
         self._connection.log("segment_ended", number=segment.number, sent=segment.sent, cleared=segment.cleared)
         release.over.set()
         line.pending -= 1
@@ -417,6 +420,11 @@ class Synthesizer:
             await self.send(turn.identity.envelope("complete"))
         if options.close_after_complete and not (self._completes or self._releases or self._busy()):
             raise Closing(1000)
+
+
+def left(ending: Closing | Disconnected) -> bool:
+    """Whether a connection ended because the client left it, rather than by a fault or by the server."""
+    return isinstance(ending, Disconnected) and str(ending) not in _FAULTS
 
 
 def speaker_for(connection: Connection[SmallestOptions], request: SpeechRequest, voice: Voice | None) -> Speaker:
