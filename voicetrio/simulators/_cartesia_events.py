@@ -127,7 +127,7 @@ class EventSender:
                 await self._peer.send(text, audio=audio)
         except Disconnected:
             if self._must_stay:
-                await trio.sleep_forever()
+                await trio.sleep_forever()  # noqa: ASYNC120 - the peer is gone in any case
             raise
         finally:
             self._sending -= 1

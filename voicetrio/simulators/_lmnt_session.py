@@ -162,10 +162,10 @@ class LMNTSession:
             await loop()
         except Failure as failure:
             if self._failed:  # the other loop is saying so already
-                await trio.sleep_forever()
+                await trio.sleep_forever()  # noqa: ASYNC120 - the connection ends, whatever the error was
             self._failed = True
             try:
-                await self._send_past_failure(self._error(failure))
+                await self._send_past_failure(self._error(failure))  # noqa: ASYNC120 - likewise
             except Failure as fault:  # which the faults want here as well
                 await self._send_past_failure(self._error(fault))
             raise Closing(1002) from None
