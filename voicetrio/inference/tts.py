@@ -34,6 +34,10 @@ from ._tts_dialect import GatewayTTSDialect
 _PATH = "/v1/tts"
 
 
+def _url(base_url: str | None) -> str:
+    return DEFAULT_URL if base_url is None else base_url
+
+
 def _voice(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Check a voice: an embedding, written out, has spaces."""
     if value is not None and not (isinstance(value, str) and value.strip() and value.isprintable()):
@@ -77,7 +81,7 @@ class TTS(TTSProvider):
     config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
     sample_rate: int = 24_000
-    base_url: str = attrs.field(default=None, converter=attrs.converters.default_if_none(DEFAULT_URL), validator=text)
+    base_url: str = attrs.field(default=None, converter=_url, validator=text)
     token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
     inferred_end: float = attrs.field(default=4.5, validator=positive)
     # The original's interval: a vendor behind the gateway drops what is quiet for a minute.
