@@ -16,8 +16,8 @@ _MOST = 500
 
 
 def count_spoken(text: str) -> int:
-    """How many letters and digits a text has, in whatever script."""
-    return sum(unicodedata.category(char)[0] in "LN" for char in text)
+    """How many letters and digits a text has, in whatever script; marks count, as they are vowels in some."""
+    return sum(unicodedata.category(char)[0] in "LMN" for char in text)
 
 
 class Batches:
@@ -32,7 +32,7 @@ class Batches:
             nothing does, it is padded with full stops, which change no word.
     """
 
-    def __init__(self, *, streaming: bool, shortest: int = 1) -> None:
+    def __init__(self, *, streaming: bool, shortest: int = 0) -> None:
         self._splitter = SentenceSplitter(min_chars=0, max_chars=_MOST)
         self._fewest: Iterator[int] = iter(_FEWEST if streaming else ())
         self._enough = next(self._fewest, _MOST)
@@ -61,7 +61,7 @@ class Batches:
         return self._take()
 
     def _suffices(self) -> bool:
-        return count_spoken(self._waiting) >= self._shortest
+        return count_spoken(self._waiting) >= max(1, self._shortest)
 
     def _take(self) -> str:
         batch, self._waiting = self._waiting, ""

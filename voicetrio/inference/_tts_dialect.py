@@ -90,7 +90,7 @@ class GatewayTTSDialect(TTSDialect):
         self._forget()
         self._turn = turn
         self._inferred_end = options.inferred_end
-        self._batches = Batches(streaming=options.enable_streaming, shortest=_SHORTEST.get(options.provider, 1))
+        self._batches = Batches(streaming=options.enable_streaming, shortest=_SHORTEST.get(options.provider, 0))
 
     def say(self, text: str) -> Iterator[Step]:
         for batch in self._batches.feed(text):

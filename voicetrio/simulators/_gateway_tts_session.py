@@ -125,7 +125,7 @@ class GatewayTTSSession:
     def _length(self, text: str) -> int:
         if self._options.short_counts == "characters":
             return len(text.strip())
-        return sum(unicodedata.category(char)[0] in "LN" for char in text)
+        return sum(unicodedata.category(char)[0] in "LMN" for char in text)
 
     async def _acknowledge(self, words: str) -> None:
         if self._options.acknowledges:
