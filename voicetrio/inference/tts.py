@@ -65,6 +65,7 @@ class TTS(TTSProvider):
         token: the token; by default the environment variable ``VIDEOSDK_AUTH_TOKEN``.
         inferred_end: seconds of silence after which a turn is over whose end the gateway does not tell.  Such a turn is
             ``"completed_inferred"``, and its connection is not used again.
+        max_connection_age_sec: a connection older than this is replaced, between turns.
         heartbeat: seconds between pings on a link; None for none.
 
     Raises:
@@ -73,6 +74,7 @@ class TTS(TTSProvider):
     """
 
     name: ClassVar[str] = NAME
+    _of_the_session: ClassVar[frozenset[str]] = TTSProvider._of_the_session | {"max_connection_age_sec"}
 
     provider: str = attrs.field(converter=provider_name, validator=voice_name)
     model_id: str = attrs.field(validator=voice_name)
@@ -84,6 +86,7 @@ class TTS(TTSProvider):
     base_url: str = attrs.field(default=None, converter=_url, validator=text)
     token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
     inferred_end: float = attrs.field(default=4.5, validator=positive)
+    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
     # The original's interval: a vendor behind the gateway drops what is quiet for a minute.
     heartbeat: float | None = attrs.field(default=15.0, validator=positive_or_none)
 
@@ -274,7 +277,7 @@ class TTS(TTSProvider):
         )
 
     def _policy(self) -> LinkPolicy:
-        return attrs.evolve(super()._policy(), spare=True)
+        return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec, spare=True)
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:  # noqa: ARG002 - nothing is counted in time
         return GatewayTTSDialect(self)
