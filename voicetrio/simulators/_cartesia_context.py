@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -260,15 +261,14 @@ class Context:
         before = self._options.timestamps == "before"
         if before:
             await self._send_words(job, words)
-        await self._events.chunk(self.id, job.flush_id, frame)
-        rest.advance(len(frame))
+        await self._events.chunk(self.id, job.flush_id, frame, written=partial(rest.advance, len(frame)))
         self._last_audio = trio.current_time()
         if not before:
             await self._send_words(job, words)
         if foreign is not None and not foreign.over:
             stray = self._speaker.cut(foreign)
-            await self._events.chunk(FOREIGN_CONTEXT, self._options.first_flush_id, stray)
-            foreign.advance(len(stray))
+            written = partial(foreign.advance, len(stray))
+            await self._events.chunk(FOREIGN_CONTEXT, self._options.first_flush_id, stray, written=written)
         return len(frame)
 
     async def _send_words(self, job: _Job, words: list[SpokenWord]) -> None:

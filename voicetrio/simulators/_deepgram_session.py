@@ -262,8 +262,7 @@ class DeepgramSession:
         if self._options.empty_frames:
             await self._peer.send(b"")
         frame = self._speaker.cut(rest)
-        await self._peer.send(frame, audio=True)
-        rest.advance(len(frame))
+        await self._peer.send(frame, audio=True, written=partial(rest.advance, len(frame)))
         return len(frame)
 
     async def _acknowledge_clear(self) -> None:

@@ -49,7 +49,7 @@ class Segment:
         connection: number of the connection.
         text: what it says.
         samples: how long it is; 0 until known, if a voice speaks it.
-        sent: samples put on the wire so far.
+        sent: samples so far whose message was handed to the transport whole.
         cleared: whether the client took it back.
     """
 

@@ -92,7 +92,7 @@ class Recording:
         audio: encoded.
         width: bytes of an encoded sample.
         words: of the segment's text, with their times in seconds from its first sample.
-        offset: bytes sent so far.
+        offset: bytes sent so far, those whose message was handed to the transport whole.
     """
 
     segment: Segment
