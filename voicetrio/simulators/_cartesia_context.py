@@ -181,13 +181,9 @@ class Context:
         self._buffer.take()
         for job in self._jobs:
             if job.segment is not None:
-                self._leave(job.segment, cleared=cleared)
+                self._connection.server.end_segment(job.segment, cleared=cleared)
         self._jobs.clear()
         self._nap.cancel(reason="the context ends")
-
-    def _leave(self, segment: Segment, *, cleared: bool) -> None:
-        segment.cleared = cleared
-        self._connection.log("segment_ended", number=segment.number, sent=segment.sent, cleared=cleared)
 
     # The task.
 
@@ -248,9 +244,9 @@ class Context:
                 if not rest.over:
                     await self._send_frame(job, rest, foreign)
         self._clock.end(rest)
-        self._leave(segment, cleared=self._cut and self._ending == "cancelled")
+        self._connection.server.end_segment(segment, cleared=self._cut and self._ending == "cancelled")
         if foreign is not None:
-            self._leave(foreign.segment, cleared=False)
+            self._connection.server.end_segment(foreign.segment, cleared=False)
 
     async def _send_frame(self, job: _Job, rest: Recording, foreign: Recording | None) -> int:
         """Send the next frame of a recording and what belongs to it; how many bytes of audio it has."""

@@ -187,12 +187,11 @@ class CartesiaSession:
 
     async def _speak_unasked(self) -> None:
         options, speaker = self._options, self._speaker(DEFAULT_FORMAT)
-        samples = round(options.audio_before_asked * options.frame_ms * speaker.sample_rate / 1000)
-        if not samples:
+        if not options.audio_before_asked:
             return
-        rest = speaker.tagged(speaker.begin("", samples))
+        rest = speaker.unasked(options.audio_before_asked)
         while not rest.over:
             frame = speaker.cut(rest)
             written = partial(rest.advance, len(frame))
             await self._events.chunk(FOREIGN_CONTEXT, options.first_flush_id, frame, written=written)
-        self._connection.log("segment_ended", number=rest.segment.number, sent=rest.segment.sent, cleared=False)
+        self._connection.server.end_segment(rest.segment, cleared=False)

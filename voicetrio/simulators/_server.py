@@ -149,6 +149,11 @@ class Server(Generic[OptionsT]):
         self.note(connection, "segment", number=segment.number, text=text, samples=samples)
         return segment
 
+    def end_segment(self, segment: Segment, *, cleared: bool) -> None:
+        """Note that no more of a segment is sent, and whether the client took it back."""
+        segment.cleared = cleared
+        self.note(segment.connection, "segment_ended", number=segment.number, sent=segment.sent, cleared=cleared)
+
     def faults(self, connection: int) -> Faults:
         """The faults that hold for a connection, by its number, now."""
         faults = self.options.faults

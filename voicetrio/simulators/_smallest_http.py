@@ -116,8 +116,7 @@ class HttpSpeech:
         self._over = True
         if self._running:
             self._account.stop()
-        self._segment.cleared = cleared
-        self._connection.log("segment_ended", number=self._segment.number, sent=self._segment.sent, cleared=cleared)
+        self._connection.server.end_segment(self._segment, cleared=cleared)
 
     def _names(self) -> list[tuple[str, str]]:
         """The headers that name the request, the same in every run with the same seed."""

@@ -366,8 +366,7 @@ class Synthesizer:
     async def _speak_unasked(self) -> None:
         rate, identity = 44100, self.identity()
         speaker = Speaker(self._connection, rate, self._voice)
-        samples = round(self._options.audio_before_asked * self._options.frame_ms * rate / 1000)
-        rest = speaker.tagged(speaker.begin("", samples))
+        rest = speaker.unasked(self._options.audio_before_asked)
         while not rest.over:
             await self._send_chunk(speaker, rest, identity)
 
@@ -392,8 +391,8 @@ class Synthesizer:
             return
         self._releases.remove(release)
         segment, line, turn = release.segment, release.turn.line, release.turn
-        segment.cleared = release.allowance is not None or self._client_left
-        self._connection.log("segment_ended", number=segment.number, sent=segment.sent, cleared=segment.cleared)
+        cleared = release.allowance is not None or self._client_left
+        self._connection.server.end_segment(segment, cleared=cleared)
         release.over.set()
         line.pending -= 1
         if line.pending == 0 and line.admitted:

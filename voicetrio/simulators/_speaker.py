@@ -167,6 +167,11 @@ class Speaker:
         words = tagged_words(segment.text, segment.samples / self.sample_rate)
         return Recording(segment, self._encoded(tagged_pcm(segment.number, 0, segment.samples)), self.width, words)
 
+    def unasked(self, frames: int) -> Recording:
+        """Tagged audio of so many frames that nobody asked for, a segment of its own."""
+        samples = round(frames * self._options.frame_ms * self.sample_rate / 1000)
+        return self.tagged(self.begin("", samples))
+
     def cut(self, recording: Recording) -> bytes:
         """The next frame of a recording, of the length that the options want; :meth:`Recording.advance` when sent."""
         return recording.audio[recording.offset : recording.offset + self._frame_bytes()]
