@@ -404,6 +404,8 @@ class DenoiseSession:
                 await self._send_pieces(using)
             self._using = None
             pool.release(link, worked=using.answered)
+            if self._closed:
+                return
             if link.failure is not None:
                 self._counts["errors"] += 1
                 if not is_transient(link.failure):
@@ -458,7 +460,7 @@ class DenoiseSession:
 
     def _on_processed(self, using: _Using, event: Processed) -> None:
         samples = len(event.pcm) // self._wire.sample_width
-        found = using.find(event.sequence, samples, self._piece, self._line.decided) if samples else None
+        found = using.find(event.sequence, samples, self._piece) if samples else None
         if found is None:
             return
         position, sent_at = found
@@ -486,6 +488,7 @@ class _Using:
         self.answered = False
         self._sent: dict[int, float] = {}  # pieces that are not answered and when they were sent, the oldest first
         self._within = 0  # samples of the oldest that have come, where the provider does not number them
+        self._numbered = False
         self._waiting_since: float | None = None
 
     def send(self, sequence: int) -> None:
@@ -495,14 +498,17 @@ class _Using:
             self._waiting_since = trio.current_time()
 
     def stalled(self, seconds: float) -> bool:
-        """Whether nothing came for so long though something was sent, or what comes is that far behind."""
+        """Whether nothing came for so long though something was sent, or what comes in order is that far behind."""
         past = trio.current_time() - seconds
-        oldest = next(iter(self._sent.values()), math.inf)
-        return oldest < past or (self._waiting_since is not None and self._waiting_since < past)
+        while (oldest := next(iter(self._sent), None)) is not None and self._sent[oldest] < past:
+            if not self._numbered:
+                return True
+            del self._sent[oldest]  # lost on the way
+        return self._waiting_since is not None and self._waiting_since < past
 
-    def find(self, sequence: int | None, samples: int, piece: int, decided: int) -> tuple[int, float] | None:
-        """The position of what came, and when it was sent; None if it is of no piece that is waited for."""
-        numbered = sequence is not None
+    def find(self, sequence: int | None, samples: int, piece: int) -> tuple[int, float] | None:
+        """The position of what came, and when it was sent; None if it is of no piece that was sent here."""
+        self._numbered = sequence is not None
         if sequence is None:
             sequence = next(iter(self._sent), -1)
         sent_at = self._sent.get(sequence)
@@ -510,9 +516,8 @@ class _Using:
             return None
         self.answered = True
         self._waiting_since = None
-        if numbered:
-            due = {other: at for other, at in self._sent.items() if (other + 1) * piece > decided}
-            self._sent = {other: at for other, at in due.items() if other != sequence}
+        if self._numbered:
+            del self._sent[sequence]
             return sequence * piece, sent_at
         position = sequence * piece + self._within
         self._within += samples
