@@ -8,7 +8,6 @@ came in.  Three tasks work on it: the caller's own, one that keeps a link and se
 from __future__ import annotations
 
 import abc
-import math
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -23,6 +22,7 @@ import trio
 from ._channels import with_channels
 from ._delay_line import DelayLine
 from ._denoise_dialect import Broken, DenoiseDialect, DenoiseEvent, Processed
+from ._denoise_link import LinkInUse
 from ._format import AudioFormat, AudioFrame
 from ._link.connection import ConnectionOptions, Dial
 from ._link.link import Link
@@ -31,7 +31,7 @@ from ._link.policy import LinkPolicy, is_transient
 from ._link.pool import Endpoint, LinkPools
 from ._link.websocket import connect as connect_websocket
 from ._options import positive, positive_or_none
-from .errors import ConfigurationError, ProviderError, ProviderStalled, SessionClosed
+from .errors import BreakerOpen, ConfigurationError, ProviderError, ProviderStalled, SessionClosed
 from .resample import Resampler
 
 # Round trips of which the latency is told.
@@ -219,7 +219,7 @@ class DenoiseSession:
         self._ssl_context = ssl_context
         self._endpoint = provider._endpoint()
         self._pools: LinkPools[DenoiseDialect] = LinkPools(nursery, provider.name, provider._policy())
-        self._using: _Using | None = None
+        self._using: LinkInUse | None = None
         nursery.start_soon(self._keep_a_link)
 
     def statistics(self) -> DenoiseStatistics:
@@ -393,12 +393,12 @@ class DenoiseSession:
                 link = await pool.acquire()
             except ProviderError as error:
                 self._counts["errors"] += 1
-                if not is_transient(error):
+                if not (is_transient(error) or isinstance(error, BreakerOpen)):
                     self._fail(error)
                     return
                 await trio.sleep(error.retry_after or self.provider._policy().pause(_PATIENT))
                 continue
-            using = self._using = _Using(link)
+            using = self._using = LinkInUse(link)
             self._changed.unpark_all()
             with using.scope:
                 await self._send_pieces(using)
@@ -416,7 +416,7 @@ class DenoiseSession:
         self._failure = error
         self._changed.unpark_all()
 
-    async def _send_pieces(self, using: _Using) -> None:
+    async def _send_pieces(self, using: LinkInUse) -> None:
         while True:
             while not self._pieces:
                 await self._to_send.park()
@@ -458,7 +458,7 @@ class DenoiseSession:
         if self._using is not None and self._using.link is link:
             self._using.scope.cancel(reason="the link is lost")
 
-    def _on_processed(self, using: _Using, event: Processed) -> None:
+    def _on_processed(self, using: LinkInUse, event: Processed) -> None:
         samples = len(event.pcm) // self._wire.sample_width
         found = using.find(event.sequence, samples, self._piece) if samples else None
         if found is None:
@@ -473,58 +473,6 @@ class DenoiseSession:
     def _close(self) -> None:
         self._closed = True
         self._changed.unpark_all()
-
-
-class _Using:
-    """A link in use, and which piece what comes from it is of.
-
-    Attributes:
-        answered: whether anything came.
-    """
-
-    def __init__(self, link: Link[DenoiseDialect]) -> None:
-        self.link = link
-        self.scope = trio.CancelScope()
-        self.answered = False
-        self._sent: dict[int, float] = {}  # pieces that are not answered and when they were sent, the oldest first
-        self._within = 0  # samples of the oldest that have come, where the provider does not number them
-        self._numbered = False
-        self._waiting_since: float | None = None
-
-    def send(self, sequence: int) -> None:
-        """Note that a piece is sent."""
-        self._sent[sequence] = trio.current_time()
-        if self._waiting_since is None:
-            self._waiting_since = trio.current_time()
-
-    def stalled(self, seconds: float) -> bool:
-        """Whether nothing came for so long though something was sent, or what comes in order is that far behind."""
-        past = trio.current_time() - seconds
-        while (oldest := next(iter(self._sent), None)) is not None and self._sent[oldest] < past:
-            if not self._numbered:
-                return True
-            del self._sent[oldest]  # lost on the way
-        return self._waiting_since is not None and self._waiting_since < past
-
-    def find(self, sequence: int | None, samples: int, piece: int) -> tuple[int, float] | None:
-        """The position of what came, and when it was sent; None if it is of no piece that was sent here."""
-        self._numbered = sequence is not None
-        if sequence is None:
-            sequence = next(iter(self._sent), -1)
-        sent_at = self._sent.get(sequence)
-        if sent_at is None:
-            return None
-        self.answered = True
-        self._waiting_since = None
-        if self._numbered:
-            del self._sent[sequence]
-            return sequence * piece, sent_at
-        position = sequence * piece + self._within
-        self._within += samples
-        while self._sent and self._within >= piece:
-            del self._sent[next(iter(self._sent))]
-            self._within -= piece
-        return position, sent_at
 
 
 def _resampler(in_rate: int, out_rate: int, channels: int) -> Resampler | None:

@@ -179,6 +179,25 @@ async def test_where_it_is_not_connected_the_audio_passes_raw(autojump_clock: ob
     assert out == pcm
 
 
+async def test_when_the_provider_is_back_after_a_while_it_is_used_again(autojump_clock: object) -> None:
+    async with opened(faults=Faults(handshake="eof")) as (session, server):
+        await in_pieces(session, 20)
+        server.options = attrs.evolve(server.options, faults=Faults())
+        await in_pieces(session, 25)
+        out = await in_pieces(session, 1)
+        assert server.connections < 60
+    assert {segment for segment, *_ in read_tags(out)} == {MARKED}
+
+
+async def in_pieces(session: DenoiseSession, seconds: int) -> bytes:
+    """Tagged audio of so many seconds, given as it plays, in pieces of a tenth of a second."""
+    out = b""
+    for _ in range(10 * seconds):
+        await trio.sleep(0.1)
+        out += await session.denoise(tagged_pcm(RAW, session.statistics().samples_in, RATE // 10))
+    return out
+
+
 async def test_a_stalled_provider_is_given_up(autojump_clock: object) -> None:
     pcm = tagged_pcm(RAW, 0, 8 * RATE)
     async with opened(faults=Faults(connections=1, accept_silent=True)) as (session, server):
@@ -188,7 +207,7 @@ async def test_a_stalled_provider_is_given_up(autojump_clock: object) -> None:
 
 
 async def test_what_was_lost_stays_raw_and_the_numbers_tell(autojump_clock: object, seed: int) -> None:
-    async with opened(loss=0.3, seed=seed) as (session, server):
+    async with opened(loss=0.3, seed=seed) as (session, _):
         await session.prewarm()
         out = b"".join(await in_real_time(session, tagged_pcm(RAW, 0, 3 * RATE)))
         statistics = session.statistics()
