@@ -58,6 +58,11 @@ def token_or_environment(token: str | None) -> str | None:
     return key_or_environment(token, "VIDEOSDK_AUTH_TOKEN")
 
 
+def url_or_default(url: str | None) -> str:
+    """Where the gateway is: its own address, if no other is given."""
+    return DEFAULT_URL if url is None else url
+
+
 def require_token(token: str | None) -> str:
     """The token.
 
@@ -109,6 +114,11 @@ def message(kind: str, data: Any = None) -> str:
     return msgspec.json.encode({"type": kind} if data is None else {"type": kind, "data": data}).decode()
 
 
+def audio_message(pcm: bytes, **more: Any) -> str:
+    """The message that carries audio of the client's."""
+    return msgspec.json.encode({"type": "audio", "data": pcm, **more}).decode()  # which puts bytes in base64
+
+
 class Notice(msgspec.Struct):
     """A message of the gateway's, of any shape that its client is known to read."""
 
@@ -116,6 +126,7 @@ class Notice(msgspec.Struct):
     data: Any = None
     message: Any = None
     error: Any = None
+    seq: Any = None
 
     @property
     def event(self) -> str:

@@ -1,0 +1,373 @@
+"""Denoising: every sample once, in order, processed or raw; N1 to N8 are the defects of the original."""
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import trio
+import trio.testing
+
+from voicetrio.audio import AudioFrame
+from voicetrio.denoise import DenoiseSession
+from voicetrio.errors import AuthenticationError, BadRequest, ConfigurationError, SessionClosed
+from voicetrio.inference import Denoise
+from voicetrio.simulators import Faults
+from voicetrio.simulators.gateway_denoise import GatewayDenoiseOptions, GatewayDenoiseSimulator
+from voicetrio.simulators.tagged import read_tags, tagged_pcm
+
+TOKEN = "a+token/that=nobody-may-see"
+RATE = 48_000
+FRAME = RATE // 100
+RAW, MARKED = 0, 33  # what the simulator's mark makes of segment 0
+
+
+def denoiser(**options: Any) -> Denoise:
+    return Denoise.aicoustics(**{"token": TOKEN, "fade": 0.0, **options})
+
+
+@asynccontextmanager
+async def opened(
+    provider: Denoise | None = None, how: tuple[int | None, int | None] = (None, None), **options: Any
+) -> AsyncGenerator[tuple[DenoiseSession, Any], None]:
+    faults = options.pop("faults", Faults())
+    simulator = GatewayDenoiseSimulator(GatewayDenoiseOptions(api_key=TOKEN, faults=faults, **options))
+    async with simulator.serve_in_memory() as server:
+        url = server.url.removesuffix("/v1/denoise")
+        provider = denoiser(base_url=url) if provider is None else provider
+        async with attrs.evolve(provider, base_url=url).open(*how, dial=server.dial) as session:
+            yield session, server
+
+
+def positions(pcm: bytes, start: int = 0) -> list[tuple[int, int, int]]:
+    """Runs of segment, first position and length; the positions must go on without gap, repeat or step back."""
+    runs = [(run.segment, run.start, run.length) for run in read_tags(pcm)]
+    for segment, begin, length in runs:
+        assert segment in (RAW, MARKED), runs
+        assert begin == start, runs
+        start += length
+    return runs
+
+
+async def in_real_time(session: DenoiseSession, pcm: bytes, *, frame: int = FRAME, rate: int = RATE) -> list[bytes]:
+    out = []
+    for begin in range(0, len(pcm), 2 * frame):
+        await trio.sleep(frame / rate)
+        out.append(await session.denoise(pcm[begin : begin + 2 * frame]))
+    out.append(await session.finish())
+    return out
+
+
+async def test_a_file_comes_out_whole_and_processed(autojump_clock: object) -> None:
+    pcm = tagged_pcm(RAW, 0, 2 * RATE + 77)
+    async with opened() as (session, _):
+        await session.prewarm()
+        out = b"".join([await session.denoise(pcm[n : n + 5000]) for n in range(0, len(pcm), 5000)])
+        out += await session.finish()
+        assert await session.finish() == b""
+        statistics = session.statistics()
+    assert positions(out) == [(MARKED, 0, 2 * RATE + 77)]
+    assert (statistics.samples_in, statistics.samples_processed, statistics.samples_raw) == (len(pcm) // 2,) * 2 + (0,)
+
+
+async def test_n1_raw_and_processed_audio_never_go_back_in_time(autojump_clock: object, seed: int) -> None:
+    pcm = tagged_pcm(RAW, 0, 3 * RATE)
+    async with opened(latency=0.1, jitter=0.1, loss=0.1, seed=seed) as (session, _):
+        out = await in_real_time(session, pcm)
+    runs = positions(b"".join(out))
+    assert sum(length for *_, length in runs) == 3 * RATE
+    assert {segment for segment, *_ in runs} == {RAW, MARKED}
+
+
+async def test_n2_each_piece_is_sent_once(autojump_clock: object) -> None:
+    async with opened() as (session, server):
+        await in_real_time(session, tagged_pcm(RAW, 0, RATE))
+    numbers = [record["data"]["number"] for record in server.log if record["event"] == "piece"]
+    assert numbers == list(range(100))
+
+
+@pytest.mark.parametrize("merge", [1, 3])
+@pytest.mark.parametrize("numbered", [True, False])
+async def test_n3_answers_are_put_where_they_belong(autojump_clock: object, merge: int, numbered: bool) -> None:
+    pcm = tagged_pcm(RAW, 0, 2 * RATE)
+    async with opened(merge=merge, numbered=numbered, latency=0.02, jitter=0.02, overtaking=numbered) as (session, _):
+        await session.prewarm()
+        out = b"".join(await in_real_time(session, pcm))
+    runs = positions(out)
+    assert sum(length for *_, length in runs) == 2 * RATE
+    assert sum(length for segment, _, length in runs if segment == MARKED) >= 2 * RATE - merge * FRAME
+
+
+@pytest.mark.parametrize("frame", [1, 7, 160, 479, 480, 481, 960, 5000])
+async def test_n4_as_many_samples_come_out_as_went_in(autojump_clock: object, frame: int) -> None:
+    pcm = tagged_pcm(RAW, 0, 12_000)
+    async with opened(latency=0.01) as (session, _):
+        out = await in_real_time(session, pcm, frame=frame)
+    delay = round(session.provider.delay * RATE)
+    given = 0
+    for number, piece in enumerate(out[:-1]):
+        size = min(frame, 12_000 - number * frame)
+        assert len(piece) // 2 == max(0, given + size - delay) - max(0, given - delay)
+        given += size
+    positions(b"".join(out))
+
+
+async def test_n5_a_dead_link_does_not_hold_up_the_audio(autojump_clock: object) -> None:
+    async with opened(faults=Faults(half_open_after=20)) as (session, _):
+        pcm = tagged_pcm(RAW, 0, RATE)
+        for begin in range(0, len(pcm), 2 * FRAME):
+            await trio.sleep(0.01)
+            before = trio.current_time()
+            await session.denoise(pcm[begin : begin + 2 * FRAME])
+            assert trio.current_time() - before <= 1e-6
+
+
+@pytest.mark.parametrize("faults", [{"error_frame": 30}, {"drop_after_messages": 30}, {"close_after": 30}])
+async def test_n6_every_failure_is_followed_by_a_new_link(autojump_clock: object, faults: dict[str, int]) -> None:
+    pcm = tagged_pcm(RAW, 0, 4 * RATE)
+    async with opened(faults=Faults(connections=3, **faults)) as (session, server):
+        out = b"".join(await in_real_time(session, pcm))
+        statistics = session.statistics()
+    runs = positions(out)
+    assert sum(length for *_, length in runs) == 4 * RATE
+    assert statistics.errors == 3
+    assert statistics.connections == server.connections == 4
+    assert runs[-1][0] == MARKED
+    assert statistics.samples_processed > 2 * RATE
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (48_000, 1), (48_000, 2), (44_100, 2), (8_000, 1)])
+async def test_n7_sanas_gets_its_stereo_at_48_khz_from_any_audio(
+    autojump_clock: object, rate: int, channels: int
+) -> None:
+    provider = Denoise.sanas(token=TOKEN)
+    tone = 8000 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
+    pcm = np.repeat(np.rint(tone).astype("<i2"), channels).tobytes()
+    async with opened(provider, (rate, channels), process="none") as (session, server):
+        await session.prewarm()
+        out = await session.denoise(pcm) + await session.finish()
+        statistics = session.statistics()
+    assert statistics.samples_raw == 0
+    (config,) = [record["data"]["config"] for record in server.log if record["event"] == "config"]
+    assert config == {"model": "VI_G_NC3.0", "sample_rate": 16_000, "channels": 1}
+    sizes = {record["data"]["bytes"] for record in server.log if record["event"] == "piece"}
+    assert sizes == {48_000 // 50 * 4}
+    assert len(out) == len(pcm)
+    difference = np.frombuffer(out, "<i2").astype(float) - np.frombuffer(pcm, "<i2").astype(float)
+    inner = slice(rate // 10 * channels, -rate // 10 * channels)
+    assert np.sqrt(np.mean(difference[inner] ** 2)) < 8000 / math.sqrt(2) / 100
+
+
+async def test_n8_before_there_is_data_the_latency_is_none(autojump_clock: object) -> None:
+    async with opened(latency=0.03) as (session, _):
+        empty = session.statistics().latency
+        assert (empty.last, empty.mean, empty.min, empty.max, empty.p95) == (None,) * 5
+        await session.prewarm()
+        await in_real_time(session, tagged_pcm(RAW, 0, RATE))
+        latency = session.statistics().latency
+    for seconds in (latency.last, latency.mean, latency.min, latency.max, latency.p95):
+        assert seconds == pytest.approx(0.03, abs=1e-6)
+
+
+async def test_where_it_is_not_connected_the_audio_passes_raw(autojump_clock: object) -> None:
+    pcm = tagged_pcm(RAW, 0, RATE)
+    async with opened(faults=Faults(handshake="refuse")) as (session, _):
+        out = b"".join(await in_real_time(session, pcm))
+    assert out == pcm
+
+
+async def test_when_the_provider_is_back_after_a_while_it_is_used_again(autojump_clock: object) -> None:
+    async with opened(faults=Faults(handshake="eof")) as (session, server):
+        await in_pieces(session, 20)
+        server.options = attrs.evolve(server.options, faults=Faults())
+        await in_pieces(session, 25)
+        out = await in_pieces(session, 1)
+        assert server.connections < 60
+    assert {segment for segment, *_ in read_tags(out)} == {MARKED}
+
+
+async def in_pieces(session: DenoiseSession, seconds: int) -> bytes:
+    """Tagged audio of so many seconds, given as it plays, in pieces of a tenth of a second."""
+    out = b""
+    for _ in range(10 * seconds):
+        await trio.sleep(0.1)
+        out += await session.denoise(tagged_pcm(RAW, session.statistics().samples_in, RATE // 10))
+    return out
+
+
+async def test_a_stalled_provider_is_given_up(autojump_clock: object) -> None:
+    pcm = tagged_pcm(RAW, 0, 8 * RATE)
+    async with opened(faults=Faults(connections=1, accept_silent=True)) as (session, server):
+        out = b"".join(await in_real_time(session, pcm))
+        assert server.connections == 2
+    assert positions(out)[-1][0] == MARKED
+
+
+async def test_what_was_lost_stays_raw_and_the_numbers_tell(autojump_clock: object, seed: int) -> None:
+    async with opened(loss=0.3, seed=seed) as (session, _):
+        await session.prewarm()
+        out = b"".join(await in_real_time(session, tagged_pcm(RAW, 0, 3 * RATE)))
+        statistics = session.statistics()
+    raw = sum(length for segment, _, length in positions(out) if segment == RAW)
+    assert raw == statistics.samples_raw == (statistics.pieces_sent - statistics.pieces_received) * FRAME
+    assert statistics.pieces_sent == 300
+
+
+async def test_what_comes_too_late_is_counted_and_dropped(autojump_clock: object) -> None:
+    async with opened(latency=0.4) as (session, _):
+        await session.prewarm()
+        pcm = tagged_pcm(RAW, 0, RATE)
+        out = b"".join(await in_real_time(session, pcm))
+        statistics = session.statistics()
+    assert out == pcm
+    assert statistics.pieces_late == statistics.pieces_received > 50
+
+
+@pytest.mark.parametrize("shape", ["data.error", "data", "message", "error", "plain"])
+async def test_an_error_of_any_shape_costs_the_link_and_no_sample(autojump_clock: object, shape: str) -> None:
+    pcm = tagged_pcm(RAW, 0, 2 * RATE)
+    async with opened(faults=Faults(connections=1, error_frame=10), error_shape=shape) as (session, server):
+        out = b"".join(await in_real_time(session, pcm))
+        assert server.connections == 2
+        assert session.statistics().errors == 1
+    positions(out)
+    assert len(out) == len(pcm)
+
+
+async def test_a_refused_token_is_raised_and_the_audio_is_not_lost(autojump_clock: object) -> None:
+    pcm = tagged_pcm(RAW, 0, RATE)
+    provider = denoiser(token="wrong-token-of-mine")
+    async with opened(provider) as (session, _):
+        out, taken = b"", 0
+        with pytest.raises(AuthenticationError) as caught:
+            while True:
+                await trio.sleep(0.001)
+                out += await session.denoise(pcm[2 * taken : 2 * taken + 2 * FRAME])
+                taken += FRAME
+        assert "wrong-token" not in repr(caught.value) + str(caught.value)
+        with pytest.raises(AuthenticationError):
+            await session.prewarm()
+        out += await session.finish()
+    assert out == pcm[: 2 * taken]
+
+
+async def test_a_bad_request_is_raised(autojump_clock: object) -> None:
+    async with opened(faults=Faults(refuse_status=400)) as (session, _):
+        with pytest.raises(BadRequest):
+            await session.prewarm()
+
+
+async def test_cancelled_it_loses_nothing(autojump_clock: object) -> None:
+    pcm = tagged_pcm(RAW, 0, RATE)
+    async with opened(latency=0.1) as (session, _):
+        await session.prewarm()
+        out = b""
+        for begin in range(0, len(pcm), 9600):
+            with trio.move_on_after(0.03):
+                out += await session.denoise(pcm[begin : begin + 9600])
+        with trio.move_on_after(0.01):
+            out += await session.finish()
+        out += await session.finish()
+    assert sum(length for *_, length in positions(out)) == RATE
+
+
+async def test_a_sample_may_be_cut_anywhere(autojump_clock: object) -> None:
+    pcm = tagged_pcm(RAW, 0, 5000)
+    async with opened() as (session, _):
+        out = b"".join([await session.denoise(pcm[n : n + 333]) for n in range(0, len(pcm), 333)])
+        out += await session.finish()
+    assert sum(length for *_, length in positions(out)) == 5000
+
+
+async def test_frames_are_taken_if_their_format_is_the_sessions(autojump_clock: object) -> None:
+    async with opened() as (session, _):
+        pcm = tagged_pcm(RAW, 0, FRAME)
+        assert await session.denoise(AudioFrame(pcm, RATE, 1, 1, 0)) == b""
+        with pytest.raises(ConfigurationError):
+            await session.denoise(AudioFrame(pcm, 16_000, 1, 1, 0))
+        with pytest.raises(ConfigurationError):
+            await session.denoise(AudioFrame(pcm, RATE, 2, 1, 0))
+        assert len(await session.finish()) == len(pcm)
+
+
+async def test_after_its_end_a_session_is_closed(autojump_clock: object) -> None:
+    async with opened() as (session, server):
+        await session.prewarm()
+        await session.finish()
+        with pytest.raises(SessionClosed):
+            await session.denoise(b"")
+    for call in (session.finish, session.prewarm):
+        with pytest.raises(SessionClosed):
+            await call()
+    assert "stopped" in [record["event"] for record in server.log]
+    assert server.open_connections == 0
+
+
+async def test_two_tasks_at_once_are_told(autojump_clock: object) -> None:
+    async with opened(latency=0.1) as (session, _), trio.open_nursery() as nursery:
+        await session.prewarm()
+        nursery.start_soon(session.denoise, bytes(2 * RATE))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await session.denoise(bytes(2 * RATE))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_never_closes_does_not_hold_up_the_end(autojump_clock: object) -> None:
+    async with opened(faults=Faults(never_close=True)) as (session, _):
+        await session.prewarm()
+        before = trio.current_time()
+    assert trio.current_time() - before <= 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sample_rate": 16_000},
+        {"model_id": "quail-l-16khz"},
+        {"model_id": ""},
+        {"fade": 0.15},
+        {"fade": -1},
+        {"delay": 0},
+        {"channels": 0},
+        {"token": ""},
+        {"token": "two words"},
+        {"base_url": "ftp://host"},
+        {"config": {"a": object()}},
+        {"config": 3},
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        denoiser(**options)
+
+
+@pytest.mark.parametrize("options", [{"chunk_ms": 0}, {"chunk_ms": 3000}, {"sample_rate": 11_025, "chunk_ms": 5}])
+def test_pieces_must_be_whole_samples(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Denoise(provider="krisp", model_id="x", token=TOKEN, **options)
+
+
+def test_it_takes_the_originals_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", TOKEN)
+    quail = Denoise.aicoustics(model_id="quail-vf-l-16khz", sample_rate=16_000, channels=1, base_url=None)
+    assert (quail.provider, quail.chunk_ms, quail.wire_format.sample_rate) == ("aicoustics", 10, 16_000)
+    sanas = Denoise.sanas()
+    assert (sanas.provider, sanas.model_id, sanas.chunk_ms) == ("sanas", "VI_G_NC3.0", 20)
+    assert (sanas.wire_format.sample_rate, sanas.wire_format.channels) == (48_000, 2)
+    plain = Denoise(provider="krisp", model_id="m", config={"level": 2})
+    assert plain == Denoise(provider="krisp", model_id="m", config={"level": 2})
+    assert hash(plain) == hash(Denoise(provider="krisp", model_id="m", config={"level": 2}))
+    assert plain != Denoise(provider="krisp", model_id="m", config={"level": 3})
+    assert TOKEN not in repr(plain)
+    monkeypatch.delenv("VIDEOSDK_AUTH_TOKEN")
+    with pytest.raises(ConfigurationError, match="VIDEOSDK_AUTH_TOKEN"):
+        Denoise.sanas()
+
+
+async def test_channels_that_cannot_be_mapped_are_refused() -> None:
+    with pytest.raises(ConfigurationError):
+        Denoise.sanas(token=TOKEN).open(48_000, 3)
