@@ -474,7 +474,7 @@ async def test_g7_a_turn_that_fails_after_its_first_audio_is_an_error(autojump_c
     assert it.runs(again.turn) == it.asked("Again.")
 
 
-SHAPES = ["data", "text", "message", "object", "top", "event", "words"]
+SHAPES = ["data.error", "data", "message", "error", "top", "event", "plain"]
 WORDS = {
     "Invalid voice": BadRequest,
     "rate limit exceeded": RateLimited,
@@ -487,7 +487,8 @@ WORDS = {
 @pytest.mark.parametrize(("words", "kind"), WORDS.items())
 async def test_g7_errors_of_every_shape_reach_the_caller(autojump_clock, shape, words, kind):
     """The original raised inside of its handler for data that is a string, and dropped the error."""
-    async with talk(faults={"error_frame": 5}, error_shape=shape, error_words=words) as it:
+    shown = f"error: {words}" if shape == "plain" else words  # without, it would be an acknowledgement
+    async with talk(faults={"error_frame": 5}, error_shape=shape, error_words=shown) as it:
         with pytest.raises(kind) as caught:
             await it.tts.synthesize(LONG)
     assert words in str(caught.value)

@@ -18,7 +18,6 @@ from ..audio import AudioFormat
 from ..errors import ConfigurationError
 from ..tts import TTSProvider
 from ._gateway import (
-    DEFAULT_URL,
     NAME,
     canonical,
     gateway_endpoint,
@@ -27,15 +26,12 @@ from ._gateway import (
     provider_name,
     require_token,
     token_or_environment,
+    url_or_default,
 )
 from ._tts_config import check_config, google_voice_name, with_changes
 from ._tts_dialect import GatewayTTSDialect
 
 _PATH = "/v1/tts"
-
-
-def _url(base_url: str | None) -> str:
-    return DEFAULT_URL if base_url is None else base_url
 
 
 def _voice(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -83,7 +79,7 @@ class TTS(TTSProvider):
     config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
     sample_rate: int = 24_000
-    base_url: str = attrs.field(default=None, converter=_url, validator=text)
+    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text)
     token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
     inferred_end: float = attrs.field(default=4.5, validator=positive)
     max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)

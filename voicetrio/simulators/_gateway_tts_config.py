@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._gateway_wire import Failure
+from ._gateway_command import Failure
 
 __all__ = ["DEFAULT_RATE", "sample_rate_of"]
 

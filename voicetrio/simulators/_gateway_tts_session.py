@@ -11,11 +11,12 @@ import unicodedata
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pybase64
+import msgspec
 import trio
 
+from ._gateway_command import Failure, decode_command
 from ._gateway_tts_config import sample_rate_of
-from ._gateway_wire import Failure, decode_command, encode, error_message
+from ._gateway_upgrade import error_message, event_message
 from ._server import Segment
 from ._speaker import Speaker
 from ._websocket import Closing, close_after
@@ -32,7 +33,7 @@ __all__ = ["GatewayTTSSession"]
 MAX_JOBS = 1000
 """Flushes that may wait; a client that asks for more is not read until one is done."""
 
-COMPLETE = encode({"type": "event", "data": {"eventType": "TTS_COMPLETE"}})
+COMPLETE = event_message("TTS_COMPLETE")
 
 
 class GatewayTTSSession:
@@ -169,8 +170,7 @@ class GatewayTTSSession:
 
     async def _speak_unasked(self, frames: int) -> None:
         if frames:
-            samples = round(frames * self._options.frame_ms * self._speaker.sample_rate / 1000)
-            await self._speak(self._speaker.tagged(self._speaker.begin("", samples)))
+            await self._speak(self._speaker.unasked(frames))
 
     # What goes out.
 
@@ -187,7 +187,7 @@ class GatewayTTSSession:
         if self._options.audio == "binary":
             await self._peer.send(pcm, audio=audio)
         else:
-            message = encode({"type": "audio", "data": {"audio": pybase64.b64encode(pcm).decode()}})
+            message = msgspec.json.encode({"type": "audio", "data": {"audio": pcm}}).decode()  # bytes as base64
             await self._peer.send(message, audio=audio)
 
     async def _send(self, message: str) -> None:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
 from ._router import Router
+from .gateway_denoise import GatewayDenoiseOptions, GatewayDenoiseSimulator
 from .gateway_tts import GatewayTTSOptions, GatewayTTSSimulator
 
 if TYPE_CHECKING:
+    from ._server import Simulator
     from ._speech import Voice
 
 __all__ = ["GatewayOptions", "GatewaySimulator"]
 
 
 @attrs.frozen(kw_only=True)
-class GatewayOptions(GatewayTTSOptions):
+class GatewayOptions(GatewayTTSOptions, GatewayDenoiseOptions):
     """How the simulated gateway behaves: the options of its endpoints in one."""
 
 
@@ -35,5 +37,8 @@ class GatewaySimulator(Router[GatewayOptions]):
 
     def __init__(self, options: GatewayOptions | None = None, *, voice: Voice | None = None) -> None:
         options = GatewayOptions() if options is None else options
-        endpoints = {GatewayTTSSimulator.endpoint: GatewayTTSSimulator(options, voice=voice)}
+        endpoints: dict[str, Simulator[Any]] = {
+            GatewayTTSSimulator.endpoint: GatewayTTSSimulator(options, voice=voice),
+            GatewayDenoiseSimulator.path: GatewayDenoiseSimulator(options),
+        }
         super().__init__(options, endpoints)

@@ -17,7 +17,7 @@ import attrs
 
 from ._checks import at_least
 from ._gateway_tts_session import GatewayTTSSession
-from ._gateway_wire import ErrorShape, check_upgrade, error_message
+from ._gateway_upgrade import ErrorShape, error_message, refusal_status
 from ._speaker import SpeechOptions, SpeechSimulator
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class GatewayTTSOptions(SpeechOptions):
     audio: Literal["json", "binary"] = "json"
     riff: Literal["none", "each", "first", "split"] = "none"
     riff_split: int = attrs.field(default=20, validator=at_least(1))
-    error_shape: ErrorShape = "data"
+    error_shape: ErrorShape = "data.error"
     error_words: str = "Internal server error"
     error_closes: bool = False
 
@@ -98,11 +98,9 @@ class GatewayTTSSimulator(SpeechSimulator[GatewayTTSOptions]):
 
     async def handle(self, connection: Connection[GatewayTTSOptions]) -> None:
         """Check path, token and parameters; whatever else can be wrong is told on the websocket."""
-        status = check_upgrade(connection.request, self.endpoint, connection.options)
+        status = refusal_status(connection, self.endpoint)
         if status is not None:
             await self.refuse(connection, status)
-        elif connection.over_limit:
-            await self.refuse(connection, 429)
         else:
             await GatewayTTSSession(connection, await connection.accept(), self.voice).run()
 
