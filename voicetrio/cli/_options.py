@@ -15,7 +15,7 @@ from ..errors import ConfigurationError
 from ..simulators._options import parse_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _T = TypeVar("_T")
 
@@ -24,8 +24,8 @@ _ENTRY = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 _ROLE = re.compile(r":\w+:`[~.]?([^`]*)`")
 
 
-def make(cls: type[_T], pairs: Iterable[str]) -> _T:
-    """An instance of an attrs class from ``key=value`` strings, typed by its fields.
+def make(cls: Callable[..., _T], pairs: Iterable[str]) -> _T:
+    """An instance of an attrs class from ``key=value`` strings, typed by its fields or a function's arguments.
 
     Raises:
         click.UsageError: a key is unknown or given twice, or a value is not one of its key's.
@@ -38,17 +38,22 @@ def make(cls: type[_T], pairs: Iterable[str]) -> _T:
         raise click.UsageError(str(error)) from error
 
 
-def print_options(cls: type) -> None:
-    """Print the fields of an attrs class with their defaults, types and documentation."""
+def option_names(cls: Callable[..., Any]) -> frozenset[str]:
+    """The names of what an attrs class, or a function that makes one, can be told."""
+    return frozenset(name for name, *_ in _rows(cls))
+
+
+def print_options(cls: Callable[..., Any]) -> None:
+    """Print the fields of an attrs class with their defaults, types and documentation; or a function's arguments."""
     width = min(shutil.get_terminal_size().columns, 100)
     for name, type_name, default, meaning in _rows(cls):
         click.echo(f"{name}={default}  ({type_name})")
         click.echo(textwrap.fill(meaning, width, initial_indent="    ", subsequent_indent="    "))
 
 
-def _rows(cls: type) -> Iterator[tuple[str, str, str, str]]:
+def _rows(cls: Callable[..., Any]) -> Iterator[tuple[str, str, str, str]]:
     hints, meanings = get_type_hints(cls), _meanings(cls)
-    for field in attrs.fields(cls):
+    for field in _fields(cls):
         hint = hints[field.name]
         if attrs.has(hint):
             yield from _rows(hint)
@@ -56,13 +61,19 @@ def _rows(cls: type) -> Iterator[tuple[str, str, str, str]]:
             yield field.name, _type_name(hint), _default(field), meanings.get(field.name, "")
 
 
+def _fields(cls: Callable[..., Any]) -> list[attrs.Attribute[Any] | inspect.Parameter]:
+    if isinstance(cls, type):
+        return list(attrs.fields(cls))
+    return [each for each in inspect.signature(cls).parameters.values() if each.kind is each.KEYWORD_ONLY]
+
+
 def _type_name(hint: Any) -> str:
     name = hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__origin__") else str(hint)
     return re.sub(r"\btyping\.Literal\[(.*?)\]", lambda match: match[1].replace("'", "").replace(", ", "|"), name)
 
 
-def _default(field: attrs.Attribute[Any]) -> str:
-    if field.default is attrs.NOTHING:
+def _default(field: attrs.Attribute[Any] | inspect.Parameter) -> str:
+    if field.default in (attrs.NOTHING, inspect.Parameter.empty):
         return ""
     factory = getattr(field.default, "factory", None)
     default = field.default if factory is None else factory()
@@ -71,10 +82,11 @@ def _default(field: attrs.Attribute[Any]) -> str:
     return "none" if default is None else str(default)
 
 
-def _meanings(cls: type) -> dict[str, str]:
+def _meanings(cls: Callable[..., Any]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        _, _, attributes = inspect.cleandoc(base.__doc__ or "").partition("Attributes:")
+    bases, title = (cls.__mro__, "Attributes:") if isinstance(cls, type) else ((cls,), "Args:")
+    for base in reversed(bases):
+        _, _, attributes = inspect.cleandoc(base.__doc__ or "").partition(title)
         for name, text in _ENTRY.findall(attributes.partition("\nRaises:")[0]):
             found[name] = _ROLE.sub(r"\1", " ".join(text.split())).replace("``", "").replace("`", "")
     return found

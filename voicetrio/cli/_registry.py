@@ -9,6 +9,7 @@ import attrs
 
 from ..cartesia import CartesiaTTS
 from ..deepgram import DeepgramTTS
+from ..inference import TTS
 from ..lmnt import LMNTTTS
 from ..simulators import (
     CartesiaOptions,
@@ -36,9 +37,14 @@ class SimulatorEntry:
     make: Callable[..., Simulator[Any]]
 
 
-PROVIDERS: dict[str, type[TTSProvider]] = {
+PROVIDERS: dict[str, Callable[..., TTSProvider]] = {
     "cartesia": CartesiaTTS,
     "deepgram": DeepgramTTS,
+    "inference": TTS,
+    "inference-cartesia": TTS.cartesia,
+    "inference-deepgram": TTS.deepgram,
+    "inference-google": TTS.google,
+    "inference-sarvam": TTS.sarvam,
     "lmnt": LMNTTTS,
     "smallest": SmallestAITTS,
 }

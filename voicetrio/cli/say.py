@@ -23,7 +23,7 @@ from ..audio import AudioFormat, open_audio_sink
 from ..errors import InputError, VoiceTrioError
 from ..text import FlushMarker
 from ..wav import WavWriter
-from ._options import make, print_options
+from ._options import make, option_names, print_options
 from ._registry import PROVIDERS
 from ._status import ENDING, status_of
 
@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _PROGRESS_SECONDS = 0.1
 
+# What providers call the same thing.
+_MODEL = ("model", "model_id")
+_URL = ("base_url", "ws_url")
+_KEY = ("api_key", "token")
+
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]|\n+""")
 
 
@@ -48,7 +53,7 @@ _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]|\n+""")
 Status: 0 spoken; 1 the provider or the way to it failed; 2 wrong usage, option, key or text;
 130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid.
 
-The key is read from the environment (such as DEEPGRAM_API_KEY) or from --api-key-file."""
+The key is read from the environment (such as DEEPGRAM_API_KEY, VIDEOSDK_AUTH_TOKEN) or from --api-key-file."""
 )
 @click.argument("text", required=False)
 @click.option("-f", "--file", type=click.Path(allow_dash=True), help="Speak this UTF-8 file; - for standard input.")
@@ -89,8 +94,8 @@ def say(
         print_options(PROVIDERS[provider])
         return 0
     _check_usage(text, file, output, as_json)
-    named = {"model": model, url_option(PROVIDERS[provider]): base_url, "api_key": _read_key(api_key_file)}
-    given = [f"{key}={value}" for key, value in named.items() if value is not None]
+    named = {_MODEL: model, _URL: base_url, _KEY: _read_key(api_key_file)}
+    given = [f"{_find(PROVIDERS[provider], names)}={value}" for names, value in named.items() if value is not None]
     options = make(PROVIDERS[provider], [*pairs, *given])
     fmt = AudioFormat(options.audio_format.sample_rate if rate is None else rate, options.audio_format.channels)
     words = _words_to_speak(text, file)
@@ -106,9 +111,10 @@ def say(
     return 0 if speech.signal is None else status_of(speech.signal)
 
 
-def url_option(provider: type[TTSProvider]) -> str:
-    """What a provider calls its URL."""
-    return "ws_url" if "ws_url" in {field.name for field in attrs.fields(provider)} else "base_url"
+def _find(provider: Callable[..., TTSProvider], names: tuple[str, ...]) -> str:
+    """Which of these names a provider has."""
+    known = option_names(provider)
+    return next((name for name in names if name in known), names[0])
 
 
 def _check_usage(text: str | None, file: str | None, output: str | None, as_json: bool) -> None:

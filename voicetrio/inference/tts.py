@@ -103,6 +103,9 @@ class TTS(TTSProvider):
         pitch: float = 0.0,
         sample_rate: int = 24_000,
         config: Mapping[str, Any] | None = None,
+        enable_streaming: bool = True,
+        base_url: str | None = None,
+        token: str | None = None,
         **options: Any,
     ) -> TTS:
         """Google Cloud.
@@ -115,6 +118,9 @@ class TTS(TTSProvider):
             pitch: in semitones; 0 is normal.
             sample_rate: of the audio, in Hz.
             config: more of its configuration, or other.
+            enable_streaming: as in :class:`TTS`.
+            base_url: as in :class:`TTS`.
+            token: as in :class:`TTS`.
             options: further options of :class:`TTS`.
 
         Raises:
@@ -135,6 +141,9 @@ class TTS(TTSProvider):
             language=language,
             sample_rate=sample_rate,
             config=own | json_object(config),
+            enable_streaming=enable_streaming,
+            base_url=base_url,
+            token=token,
             **options,
         )
 
@@ -146,6 +155,9 @@ class TTS(TTSProvider):
         language: str = "en-IN",
         sample_rate: int = 24_000,
         config: Mapping[str, Any] | None = None,
+        enable_streaming: bool = True,
+        base_url: str | None = None,
+        token: str | None = None,
         **options: Any,
     ) -> TTS:
         """Sarvam AI, which refuses text of less than five letters or digits.
@@ -156,6 +168,9 @@ class TTS(TTSProvider):
             language: a BCP 47 tag.
             sample_rate: of the audio, in Hz.
             config: more of its configuration, or other.
+            enable_streaming: as in :class:`TTS`.
+            base_url: as in :class:`TTS`.
+            token: as in :class:`TTS`.
             options: further options of :class:`TTS`.
 
         Raises:
@@ -169,6 +184,9 @@ class TTS(TTSProvider):
             language=language,
             sample_rate=sample_rate,
             config=own | json_object(config),
+            enable_streaming=enable_streaming,
+            base_url=base_url,
+            token=token,
             **options,
         )
 
@@ -180,6 +198,9 @@ class TTS(TTSProvider):
         language: str = "en",
         sample_rate: int = 24_000,
         config: Mapping[str, Any] | None = None,
+        enable_streaming: bool = True,
+        base_url: str | None = None,
+        token: str | None = None,
         **options: Any,
     ) -> TTS:
         """Cartesia.
@@ -190,6 +211,9 @@ class TTS(TTSProvider):
             language: an ISO 639-1 code.
             sample_rate: of the audio, in Hz.
             config: more of its configuration, or other.
+            enable_streaming: as in :class:`TTS`.
+            base_url: as in :class:`TTS`.
+            token: as in :class:`TTS`.
             options: further options of :class:`TTS`.
 
         Raises:
@@ -203,6 +227,9 @@ class TTS(TTSProvider):
             language=language,
             sample_rate=sample_rate,
             config=own | json_object(config),
+            enable_streaming=enable_streaming,
+            base_url=base_url,
+            token=token,
             **options,
         )
 
@@ -217,6 +244,9 @@ class TTS(TTSProvider):
         container: str = "none",
         bit_rate: int | None = None,
         config: Mapping[str, Any] | None = None,
+        enable_streaming: bool = True,
+        base_url: str | None = None,
+        token: str | None = None,
         **options: Any,
     ) -> TTS:
         """Deepgram.
@@ -230,6 +260,9 @@ class TTS(TTSProvider):
             container: ``"none"``, likewise.
             bit_rate: None, likewise.
             config: more of its configuration, or other.
+            enable_streaming: as in :class:`TTS`.
+            base_url: as in :class:`TTS`.
+            token: as in :class:`TTS`.
             options: further options of :class:`TTS`.
 
         Raises:
@@ -251,6 +284,9 @@ class TTS(TTSProvider):
             language=language,
             sample_rate=sample_rate,
             config=own | json_object(config) | more,
+            enable_streaming=enable_streaming,
+            base_url=base_url,
+            token=token,
             **options,
         )
 

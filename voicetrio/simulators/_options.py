@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import types
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -11,7 +15,7 @@ from ._checks import at_least, positive
 from ._faults import Faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Self
 
 __all__ = ["Options", "SimulatorOptions", "parse_pairs"]
@@ -69,8 +73,10 @@ Options = SimulatorOptions
 """The name by which the command line knows them."""
 
 
-def parse_pairs(cls: type[_T], pairs: Iterable[str]) -> _T:
+def parse_pairs(cls: Callable[..., _T], pairs: Iterable[str]) -> _T:
     """An instance of an attrs class from ``key=value`` strings; fields that are attrs classes share the namespace.
+
+    `cls` may also be a function, of whose keyword arguments it is then made.
 
     Raises:
         ValueError: a key is unknown or given twice, or a value does not fit its key.
@@ -91,7 +97,7 @@ def parse_pairs(cls: type[_T], pairs: Iterable[str]) -> _T:
     return options
 
 
-def _take(cls: type[_T], texts: dict[str, str]) -> _T:
+def _take(cls: Callable[..., _T], texts: dict[str, str]) -> _T:
     values: dict[str, Any] = {}
     for name, hint in _fields(cls).items():
         if attrs.has(hint):
@@ -101,12 +107,15 @@ def _take(cls: type[_T], texts: dict[str, str]) -> _T:
     return cls(**values)
 
 
-def _fields(cls: type) -> dict[str, Any]:
+def _fields(cls: Callable[..., Any]) -> dict[str, Any]:
     hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in attrs.fields(cls)}
+    if isinstance(cls, type):
+        return {field.name: hints[field.name] for field in attrs.fields(cls)}
+    parameters = inspect.signature(cls).parameters.values()
+    return {each.name: hints[each.name] for each in parameters if each.kind is each.KEYWORD_ONLY}
 
 
-def _keys(cls: type) -> list[str]:
+def _keys(cls: Callable[..., Any]) -> list[str]:
     return [
         key
         for name, hint in _fields(cls).items()
@@ -133,7 +142,7 @@ def _value(key: str, hint: Any, text: str) -> Any:
         return _number(key, hint, text)
     if hint is str:
         return text
-    return _headers(key, text)
+    return _object(key, text) if get_origin(hint) is Mapping else _headers(key, text)
 
 
 def _number(key: str, kind: type[int] | type[float], text: str) -> int | float:
@@ -142,6 +151,14 @@ def _number(key: str, kind: type[int] | type[float], text: str) -> int | float:
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise ValueError(f"{key}={text}: not {wanted}") from None
+
+
+def _object(key: str, text: str) -> dict[str, Any]:
+    """An object of JSON."""
+    with suppress(ValueError):
+        if isinstance(value := json.loads(text), dict):
+            return value
+    raise ValueError(f"{key}={text}: not an object of JSON")
 
 
 def _headers(key: str, text: str) -> tuple[tuple[str, str], ...]:

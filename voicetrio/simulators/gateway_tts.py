@@ -10,7 +10,6 @@ flush is one segment of tagged audio (see :mod:`voicetrio.simulators.tagged`), `
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
@@ -108,11 +107,3 @@ class GatewayTTSSimulator(SpeechSimulator[GatewayTTSOptions]):
         """The messages that faults insert; the error in the shape that the options say."""
         options = connection.options
         return {**super().inserts(connection), "error_frame": error_message(options.error_shape, options.error_words)}
-
-    def refusal(
-        self,
-        connection: Connection[GatewayTTSOptions],  # noqa: ARG002 -- the gateway's words are not known
-        status: int,
-    ) -> tuple[list[tuple[str, str]], bytes]:
-        """Headers and body of a refusal."""
-        return [("Content-Type", "application/json")], json.dumps({"message": f"Status {status}"}).encode()
