@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from voicetrio import LMNTTTS, CartesiaTTS, DeepgramTTS, SmallestAITTS
+from voicetrio.inference import TTS
 
 ROOT = Path(__file__).parent.parent
 ORIGINALS = (ROOT / "docs" / "originals.md").read_text()
@@ -15,11 +16,11 @@ PROVIDERS = (ROOT / "docs" / "providers.md").read_text()
 
 ROWS = [
     f"{letter}{number}"
-    for letter, last in (("D", 13), ("L", 10), ("C", 10), ("M", 11))
+    for letter, last in (("D", 13), ("L", 10), ("C", 10), ("M", 11), ("G", 9))
     for number in range(1, last + 1)
 ]
-FILES = ("test_deepgram.py", "test_lmnt.py", "test_cartesia.py", "test_smallest.py")
-CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, SmallestAITTS)
+FILES = ("test_deepgram.py", "test_lmnt.py", "test_cartesia.py", "test_smallest.py", "inference/test_inference_tts.py")
+CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, SmallestAITTS, TTS)
 
 
 def names_of_tests(path):
@@ -59,7 +60,7 @@ def test_each_row_says_what_how_it_sounds_what_instead_and_which_test(row):
 
 def test_each_test_of_a_row_is_named_in_its_row():
     named = set().union(*(names_of_tests(ROOT / "tests" / file) for file in FILES))
-    tests = {name for name in named if re.match(r"test_[dlcm]\d+_", name)}
+    tests = {name for name in named if re.match(r"test_[dlcmg]\d+_", name)}
     assert tests == {name for row in ROWS for name in named_in(sections(ORIGINALS)[row])}
 
 
@@ -73,4 +74,7 @@ def test_the_table_of_options_is_that_of_the_class(cls):
     assert set(written) == set(defaults)
     for name, value in defaults.items():
         shown = written[name]
+        if value is attrs.NOTHING:
+            assert shown == "required"
+            continue
         assert (shown == repr(value)) or ast.literal_eval(shown) == value if name not in factories else shown

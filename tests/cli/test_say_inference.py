@@ -70,10 +70,11 @@ def test_a_token_can_be_in_a_file(run, gateway, tmp_path, monkeypatch):
     status, _, err = run("say", "Hi.", "--json", *given)
     assert status == 2
     assert "VIDEOSDK_AUTH_TOKEN" in err
-    file.write_text("wrong")
+    file.write_text("nobodys-token")
     status, _, err = run("say", "Hi.", "--json", "--api-key-file", file, *given)
-    assert status == 1
-    assert "wrong" not in err
+    assert status == 2
+    assert "401" in err
+    assert "nobodys-token" not in err
 
 
 @pytest.mark.parametrize("config", ["[1]", "x", '{"a":'])
