@@ -196,7 +196,9 @@ async def test_g1_a_pause_of_the_text_is_no_silence_of_the_provider(autojump_clo
 @pytest.mark.parametrize("audio", ["json", "binary"])
 async def test_g2_nothing_of_an_interrupted_turn_is_heard_in_the_next(autojump_clock, audio):
     """The original let the old audio through with the next turn: 24 960 bytes for 3 840."""
-    async with talk(audio=audio, speed=2) as it:
+    slow = {"handshake": "slow", "handshake_delay": 0.3}
+    async with talk(audio=audio, speed=2, faults=slow) as it:
+        await it.tts.prewarm()
         for _ in range(5):
             with trio.move_on_after(0.7):
                 await it.tts.synthesize(LONG)
@@ -215,7 +217,7 @@ async def test_g2_a_turn_interrupted_before_it_said_anything_costs_no_connection
         await it.tts.synthesize("One.")
         connections = it.server.connections
         with trio.move_on_after(0.5):
-            await it.tts.synthesize(chunks(1, "Two."))
+            await it.tts.synthesize(chunks("Two", 1, " and more."))
         await it.tts.synthesize("Three.")
         assert it.server.connections == connections
         await it.drained()
