@@ -33,6 +33,8 @@ from .cartesia import CartesiaOptions as CartesiaOptions
 from .cartesia import CartesiaSimulator as CartesiaSimulator
 from .deepgram import DeepgramOptions as DeepgramOptions
 from .deepgram import DeepgramSimulator as DeepgramSimulator
+from .gateway import GatewayOptions as GatewayOptions
+from .gateway import GatewaySimulator as GatewaySimulator
 from .lmnt import LMNTOptions as LMNTOptions
 from .lmnt import LMNTSimulator as LMNTSimulator
 from .smallest import SmallestOptions as SmallestOptions
