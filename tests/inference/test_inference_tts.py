@@ -4,6 +4,7 @@ docs/originals.md.
 Each test fails on what the original did, which its docstring tells.
 """
 
+import logging
 from contextlib import asynccontextmanager
 
 import attrs
@@ -527,6 +528,7 @@ async def test_g7_plain_words_are_no_error(autojump_clock):
 
 async def test_g8_the_token_arrives_as_it_is_and_is_shown_nowhere(autojump_clock, caplog):
     """The original put it into the URL as it was: a + arrived as a space."""
+    caplog.set_level(logging.DEBUG)
     async with talk() as it:
         spoken = await it.tts.synthesize("Hello.")
         await it.drained()
@@ -535,7 +537,9 @@ async def test_g8_the_token_arrives_as_it_is_and_is_shown_nowhere(autojump_clock
         with pytest.raises(AuthenticationError) as caught:
             await it.tts.synthesize("Hello.")
         assert it.server.connections <= 2
-    shown = f"{caught.value!r} {caught.value} {it.tts.provider!r} {it.server.log} {caplog.text}"
+    assert "trio-websocket" in caplog.text
+    shown = f"{caught.value!r} {caught.value} {it.tts.provider!r} {it.tts.provider._endpoint()!r} {it.server.log}"
+    shown += caplog.text
     assert TOKEN not in shown
     assert "a%2Btoken" not in shown
 
