@@ -622,7 +622,7 @@ def test_the_vendors_configurations():
         "language": "en",
     }
     embedding = TTS.cartesia(token="t", voice_id=[0.5, 1.0])
-    assert (embedding.config["voice"], embedding.voice_id) == ([0.5, 1.0], "[0.5, 1.0]")
+    assert (embedding.config["voice"], embedding.voice_id) == ([0.5, 1.0], "[0.5,1.0]")
 
 
 def test_the_defaults(monkeypatch):
@@ -663,11 +663,12 @@ def test_options_are_equal_hashable_and_shown_without_the_token():
         (TTS.deepgram, {"bit_rate": 48_000}, "bit_rate"),
         (TTS.deepgram, {"config": {"encoding": "mp3"}}, "linear16"),
         (TTS.google, {"config": {"sample_rate": 16_000}}, "16000"),
-        (TTS.google, {"sample_rate": 100}, "sample_rate"),
+        (TTS.google, {"sample_rate": 12_345}, "sample_rate"),
         (TTS.google, {"sample_rate": "24000"}, "sample_rate"),
         (TTS.google, {"config": {"a": object()}}, "config"),
         (TTS.google, {"model_id": ""}, "model_id"),
         (TTS.google, {"voice_id": ""}, "voice_id"),
+        (TTS.google, {"voice_id": "two words"}, "voice_id"),
         (TTS.google, {"token": ""}, "token"),
         (TTS.google, {"base_url": "ftp://gateway"}, "base_url"),
         (TTS.google, {"enable_streaming": 1}, "enable_streaming"),
