@@ -16,7 +16,6 @@ from .._link.policy import LinkPolicy
 from .._link.pool import Endpoint
 from .._options import one_of, positive, positive_or_none, secret, text, truth, voice_name
 from ..audio import AudioFormat
-from ..errors import ConfigurationError
 from ..tts import TTSProvider
 from ._gateway import (
     NAME,
