@@ -16,7 +16,9 @@ LEAVING = 1.0
 
 
 class Dialer:
-    """Dials, and knows which streams are open."""
+    """Dials, and knows which streams are open; each takes `delay` seconds."""
+
+    delay = 0.0
 
     def __init__(self, dial, wrap=lambda stream: stream):
         self.dialled = 0
@@ -26,6 +28,7 @@ class Dialer:
 
     async def __call__(self, host, port):
         self.dialled += 1
+        await trio.sleep(self.delay)
         stream = _Watched(self._wrap(await self._dial(host, port)), self.open)
         self.open.add(stream)
         return stream
