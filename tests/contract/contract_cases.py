@@ -17,7 +17,7 @@ KEY = "a-key-nobody-may-see-7f3a"
 
 WORKS = "works"
 CUT = "cut"
-"""Outcomes of a fault: the turn is exact all the same; or what was heard of it is a beginning, and no error tells so."""
+"""Outcomes of a fault: the turn is exact all the same; or what was heard is a beginning, and no error tells so."""
 
 
 @attrs.frozen(kw_only=True)
@@ -255,18 +255,21 @@ VOICES = {
     "smallest-http": _smallest(
         provider_options={"enable_streaming": False, "timeout": 5.5}, messages=False, **OVER_HTTP
     ),
-    "smallest-sse": _smallest(
-        provider_options={"enable_streaming": False, "timeout": 5.5, "sse": True}, **OVER_HTTP
-    ),
+    "smallest-sse": _smallest(provider_options={"enable_streaming": False, "timeout": 5.5, "sse": True}, **OVER_HTTP),
 }
 """Every dialect, by name."""
-
 
 
 def cases(having: Callable[[Case], object]) -> pytest.MarkDecorator:
     """Run a test for each dialect of which this holds."""
     chosen = {name: case for name, case in VOICES.items() if having(case)}
     return pytest.mark.parametrize("case", chosen.values(), ids=chosen)
+
+
+def only(*names: str) -> pytest.MarkDecorator:
+    """Run a test for these dialects, where what it asserts is a matter of theirs."""
+    chosen = [VOICES[name] for name in names]
+    return pytest.mark.parametrize("case", chosen, ids=names)
 
 
 def cases_with(*quirks: str) -> pytest.MarkDecorator:
@@ -276,5 +279,7 @@ def cases_with(*quirks: str) -> pytest.MarkDecorator:
 
 def each_quirk_of(*quirks: str) -> pytest.MarkDecorator:
     """Run a test for each dialect and each of these quirks that it has."""
-    pairs = {f"{name}-{quirk}": (case, quirk) for name, case in VOICES.items() for quirk in quirks if quirk in case.quirks}
+    pairs = {
+        f"{name}-{quirk}": (case, quirk) for name, case in VOICES.items() for quirk in quirks if quirk in case.quirks
+    }
     return pytest.mark.parametrize(("case", "quirk"), pairs.values(), ids=pairs)

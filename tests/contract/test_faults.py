@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from contract_cases import CUT, VOICES, WORKS, cases_with, each_quirk_of
+from contract_cases import CUT, VOICES, WORKS, cases_with, each_quirk_of, only
 from contract_tools import stage
 
 from voicetrio import FlushMarker, VoiceTrioError
@@ -32,6 +32,7 @@ from voicetrio.simulators import Faults
 TEXT = "A turn, with a fault somewhere."
 NEXT = "And the next."
 QUICK = {"ms_per_char": 5}
+
 
 @attrs.frozen
 class Row:
@@ -90,7 +91,8 @@ def each_fault(*, lasting=False):
         f"{dialect}-{name}": (case, name)
         for dialect, case in VOICES.items()
         for name, row in MATRIX.items()
-        if (case.messages or not INSERTED & set(row.faults)) and (not lasting or row_of(case, name).always not in (WORKS, CUT))
+        if (case.messages or not INSERTED & set(row.faults))
+        and (not lasting or row_of(case, name).always not in (WORKS, CUT))
     }
     return pytest.mark.parametrize(("case", "name"), lines.values(), ids=lines)
 
@@ -225,7 +227,9 @@ async def test_a_fault_between_turns_is_met_by_the_next_turn_only(case, name, au
             await it.speak(NEXT)
         except row.always:
             await trio.sleep(1)
-            assert row.once is not WORKS or it.check_cut(2, NEXT), "nothing was heard, so it should have been tried again"
+            assert row.once is not WORKS or it.check_cut(2, NEXT), (
+                "nothing was heard, so it should have been tried again"
+            )
         await it.speak(NEXT)
 
 
@@ -269,6 +273,7 @@ async def test_dropped_after_every_message(case, autojump_clock):
     assert False in lost
 
 
+@only("deepgram")
 async def test_dropped_at_every_byte_of_a_turn(case, autojump_clock):
     """On a warm link: a turn is lost after its first audio and repeated before it, and what was heard was right."""
     async with stage(case, options=SHORT_TURN) as it:
@@ -289,6 +294,7 @@ async def test_dropped_at_every_byte_of_a_turn(case, autojump_clock):
     assert 200 < len(outcomes) < 500
 
 
+@only("deepgram")
 async def test_dropped_at_every_fifth_byte_of_a_handshake(case, seed, autojump_clock):
     """And of the first words of the connection: always tried again."""
     for byte in range(seed % 5, 560, 5):

@@ -14,7 +14,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from contract_cases import KEY, cases_with
+from contract_cases import KEY, cases, cases_with, only
 from contract_tools import Dialer, Striker, chunks, stage, until
 
 from voicetrio import FlushMarker, VoiceTrioError, open_audio_sink
@@ -72,6 +72,7 @@ async def _strike_at_every_moment(case, how, interrupt):
     return outcomes
 
 
+@only("deepgram")  # test_every_voice.py has a slice of it for each
 @pytest.mark.parametrize("how", I1_STAGES.values(), ids=I1_STAGES)
 async def test_i1_no_sample_passes_a_cancelled_scope_at_any_moment(case, how, autojump_clock):
     """Also in the moments between the end of a turn and the next step of its caller."""
@@ -80,6 +81,7 @@ async def test_i1_no_sample_passes_a_cancelled_scope_at_any_moment(case, how, au
     assert set(outcomes) == {"cancelled"}
 
 
+@only("deepgram")  # test_every_voice.py has a slice of it for each
 @pytest.mark.parametrize("how", I1_STAGES.values(), ids=I1_STAGES)
 async def test_i1_no_sample_passes_an_interruption_at_any_moment(case, how, autojump_clock):
     outcomes = await _strike_at_every_moment(case, how, lambda session, _scope: session.interrupt())
@@ -87,6 +89,7 @@ async def test_i1_no_sample_passes_an_interruption_at_any_moment(case, how, auto
     assert set(outcomes) == {"interrupted"}
 
 
+@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-sse")
 async def test_i1_no_sample_passes_between_the_end_of_a_turn_and_its_callers_next_step(case, autojump_clock):
     """A cancellation there comes too late to abort the wait: synthesize() must see it, and nothing may pass before."""
     at_once = {"first_audio": 0.0, "speed": math.inf}  # no time passes, so the busy tasks do not keep the clock
@@ -173,6 +176,7 @@ async def test_i1_a_system_task_may_interrupt(case, autojump_clock):
         await it.speak(NEXT)
 
 
+@only("deepgram", "lmnt-1.2", "cartesia", "smallest-classic", "smallest-continuations", "smallest-sse")
 async def test_i1_a_deadline_may_interrupt_at_any_time(case, autojump_clock):
     """What is taken at the deadline itself or later is of other turns."""
     async with stage(case, options={"late_frames": 2}) as it:
@@ -238,6 +242,7 @@ class Device:
             await until(lambda: self.held() <= self._ahead)
 
 
+@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-continuations", "smallest-http")
 @pytest.mark.parametrize("way", ["interrupt", "cancel"])
 @pytest.mark.parametrize("rate", [24_000, 16_000])
 async def test_i1_reaches_what_a_playing_device_holds(case, way, rate, autojump_clock):
@@ -262,6 +267,7 @@ async def test_i1_reaches_what_a_playing_device_holds(case, way, rate, autojump_
         nursery.cancel_scope.cancel()
 
 
+@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
 async def test_i1_a_cancelled_turn_leaves_the_one_before_it_in_the_device(case, autojump_clock):
     async with stage(case, pace=None) as it, trio.open_nursery() as nursery:
         device = Device(it.player.source, ahead=2.0)
@@ -279,6 +285,7 @@ async def test_i1_a_cancelled_turn_leaves_the_one_before_it_in_the_device(case, 
         nursery.cancel_scope.cancel()
 
 
+@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
 async def test_i1_interrupt_drops_all_turns_that_a_device_holds(case, autojump_clock):
     at_once = {"first_audio": 0.0, "speed": math.inf}
     async with stage(case, pace=None, options=at_once) as it, trio.open_nursery() as nursery:
@@ -297,6 +304,7 @@ async def test_i1_interrupt_drops_all_turns_that_a_device_holds(case, autojump_c
         nursery.cancel_scope.cancel()
 
 
+@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
 @pytest.mark.parametrize("which", ["earlier", "later"])
 async def test_i1_an_interruption_leaves_another_sessions_audio_in_the_device(case, which, autojump_clock):
     """A device forgets from the end: what lies below another session's audio is heard, and said to have been."""
@@ -338,6 +346,7 @@ async def test_i1_interrupt_silences_turns_in_line_and_audio_still_queued(case, 
 # ---- I2: one outcome -----------------------------------------------------------------------------------------------
 
 
+@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
 async def test_i2_completed(case, autojump_clock):
     async with stage(case) as it:
         spoken = await it.speak(LONG)
@@ -377,6 +386,7 @@ async def test_i2_a_clean_end_without_audio_is_an_error(case, autojump_clock):
         await it.speak(NEXT)
 
 
+@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
 async def test_i2_an_interruption_after_the_end_changes_no_outcome(case, autojump_clock):
     async with stage(case) as it:
         spoken = await it.session.synthesize(SHORT)
@@ -427,6 +437,7 @@ class _Narrows(list):
         return self[-1]
 
 
+@only("deepgram", "lmnt-1.2", "cartesia")
 @pytest.mark.parametrize("way", ["interrupt", "cancel"])
 async def test_i3_a_turn_cancelled_while_the_socket_is_full_tears_no_frame(case, way, autojump_clock):
     """The socket blocks behind each byte of a turn's first messages."""
@@ -447,6 +458,7 @@ async def test_i3_a_turn_cancelled_while_the_socket_is_full_tears_no_frame(case,
         assert not [entry for entry in it.server.log if entry["event"] == "close"]
 
 
+@cases(lambda case: case.cancels)
 async def test_i3_a_socket_that_stays_full_is_given_up(case, autojump_clock):
     narrows = _Narrows()
     async with stage(case, wrap=narrows) as it:
@@ -543,6 +555,7 @@ async def test_i4_the_block_is_left_in_time_by_a_cancellation(case, how, autojum
     assert not it.dialer.open
 
 
+@cases(lambda case: case.websocket)
 async def test_i4_a_prewarm_under_way_elsewhere_ends_with_the_block(case, autojump_clock):
     result = []
 
@@ -602,6 +615,7 @@ async def test_i4_no_call_is_taken_by_a_session_that_was_left(case, autojump_clo
 # ---- I5: plain, typed errors ---------------------------------------------------------------------------------------
 
 
+@only("deepgram", "lmnt-1.2", "cartesia", "smallest-classic", "smallest-continuations")
 async def test_i5_a_close_in_a_turn_is_its_error(case, autojump_clock):
     faults = Faults(close_after=3, close_code=1011, close_reason="NET-0007 in the middle", connections=1)
     async with stage(case, faults=faults) as it:
@@ -685,6 +699,7 @@ async def test_i6_the_sink_never_holds_more_than_its_bound(case, rate, autojump_
     assert 0.15 < most <= 0.2 + (0 if rate == case.rate else 0.01)
 
 
+@only("deepgram")
 async def test_i6_interruptions_of_a_stalled_link_do_not_pile_up(case, autojump_clock):
     """Neither messages nor tasks, while the peer takes nothing."""
     narrows = _Narrows()
@@ -702,6 +717,7 @@ async def test_i6_interruptions_of_a_stalled_link_do_not_pile_up(case, autojump_
         assert it.session.statistics().connections == 2  # the stalled link was given up early
 
 
+@only("deepgram", "cartesia", "smallest-classic", "smallest-continuations", "smallest-http", "smallest-sse")
 async def test_i6_a_sink_that_nobody_reads_slows_the_socket(case):
     """The provider cannot send more than the socket's buffers take."""
 
@@ -728,6 +744,7 @@ async def test_i6_a_sink_that_nobody_reads_slows_the_socket(case):
 # ---- I7: every sample is accounted for -----------------------------------------------------------------------------
 
 
+@only("deepgram")  # test_every_voice.py has a slice of it for each
 @pytest.mark.parametrize("out_rate", [8000, 16_000, 22_050, 24_000, 44_100, 48_000])
 async def test_i7_samples_in_are_samples_out(case, out_rate, autojump_clock):
     """At every rate of the provider's, in frames that cut samples, and at interruptions too."""
@@ -745,6 +762,7 @@ async def test_i7_samples_in_are_samples_out(case, out_rate, autojump_clock):
             await it.check_whole(spoken, SHORT, rate)
 
 
+@only("deepgram")
 @pytest.mark.parametrize("quirk", ["odd audio", "uneven audio", "empty audio"])
 async def test_i7_however_the_audio_is_cut(case, quirk, autojump_clock):
     async with stage(case, options=case.quirks[quirk]) as it:
@@ -765,6 +783,7 @@ async def test_i7_mono_is_copied_to_both_ears(case, autojump_clock):
         assert bytes(byte for at in range(0, len(heard), 4) for byte in heard[at : at + 2]) == it.audio(SHORT)
 
 
+@only("deepgram", "lmnt-1.2", "lmnt-1.0", "smallest-classic", "smallest-http", "smallest-sse")
 async def test_i7_a_streamed_text_is_spoken_verbatim(case, autojump_clock):
     """However it is cut, and wherever it is flushed."""
     flush = FlushMarker()
@@ -778,6 +797,7 @@ async def test_i7_a_streamed_text_is_spoken_verbatim(case, autojump_clock):
 # ---- I9: the next turn is ready ------------------------------------------------------------------------------------
 
 
+@cases(lambda case: case.cancels)
 async def test_i9_one_connection_for_ten_turns_with_five_interruptions(case, autojump_clock):
     async with stage(case, options={"late_frames": 2}) as it:
         for _ in range(5):
@@ -885,6 +905,7 @@ async def _what_is_said(it):
 IMPATIENT = {"response_timeout": 1.0, "connect_timeout": 1.0}
 
 
+@cases(lambda case: case.websocket)
 @pytest.mark.parametrize("fault", LOUD.values(), ids=LOUD)
 async def test_i10_the_key_is_nowhere(case, fault, autojump_clock, caplog):
     """Not in errors with all that hangs from them, not in the URL, not in logs, those of trio-websocket included."""
