@@ -127,7 +127,7 @@ async def two_at_once(it):
 
 
 async def lost_and_reconnected(it):
-    it.behave(faults=Faults(drop_after_messages=1, connections=it.server.connections + 1))
+    it.behave(faults=Faults(drop_after_messages=it.case.greeting, connections=it.server.connections + 1))
     await it.session.synthesize(TEXT)
 
 
@@ -177,7 +177,7 @@ async def test_in_every_dialect_a_part_cut_at_every_so_many_steps_leaves_the_nex
 ):
     """And everything cut leaves nothing behind."""
     async with scenario(case, part) as play:
-        report = await sweep_target(play.with_a_next_turn, steps=every(17, seed))
+        report = await sweep_target(play.with_a_next_turn, steps=every(5 if part is connect else 17, seed))
         report.raise_if_problems()
         report = await sweep(play.alone, steps=every(41, seed))
         report.raise_if_problems()
