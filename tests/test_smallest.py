@@ -536,6 +536,48 @@ async def test_m11_a_marker_speaks_what_is_there(autojump_clock, mode):
     assert it.runs(spoken.turn) == it.asked("Wait ", "for me")
 
 
+# A turn goes on where it was lost
+
+
+by_request = pytest.mark.parametrize(
+    "mode", [SOCKET, HTTP, SSE, LEGACY, LEGACY_HTTP], ids=["socket", "http", "sse", "legacy", "legacy http"]
+)
+
+
+async def lost_at_the_second(it, after):
+    """Two sentences; in the second the connection is dropped after so many messages, and the spare is not."""
+    yield TWO[0]
+    yield FLUSH
+    await trio.sleep(5)
+    faults = Faults(connections=1, drop_after_messages=after)
+    it.server.options = attrs.evolve(it.server.options, faults=faults)
+    yield TWO[1]
+
+
+@by_request
+async def test_a_connection_lost_between_two_sentences_costs_nothing(autojump_clock, mode):
+    async with talk(provider=mode) as it:
+        spoken = await it.tts.synthesize(lost_at_the_second(it, 0))
+    first, second, again = it.server.segments
+    assert (first.text, second.text, again.text) == (TWO[0], TWO[1], TWO[1])
+    assert [segment.connection for segment in it.server.segments] == [0, 0, 1]
+    assert it.runs(spoken.turn) == [(first.number, 0, first.samples), (again.number, 0, again.samples)]
+    assert spoken.outcome == "completed"
+
+
+@by_request
+async def test_a_connection_lost_within_the_second_sentence_is_an_error(autojump_clock, mode):
+    """To say the rest of it again would be heard."""
+    async with talk(provider=mode) as it:
+        with pytest.raises(LinkClosed):
+            await it.tts.synthesize(lost_at_the_second(it, 3))
+    first, second = it.server.segments
+    [whole, part] = it.runs(1)
+    assert whole == (first.number, 0, first.samples)
+    assert part[:2] == (second.number, 0)
+    assert 0 < part[2] <= 3 * 960
+
+
 # Options
 
 
