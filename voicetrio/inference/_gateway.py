@@ -1,0 +1,169 @@
+"""What the gateway's endpoints have in common: the address, the token, the config message, and errors.
+
+The gateway has no public documentation: what is known of it are the messages of its own client, videosdk-agents 1.0.30.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from .._json import decode_audio
+from .._link.pool import Endpoint
+from .._options import endpoint_url, key_or_environment
+from ..errors import (
+    AuthenticationError,
+    BadRequest,
+    ConfigurationError,
+    PaymentRequired,
+    ProtocolError,
+    ProviderError,
+    RateLimited,
+    error_class,
+)
+
+NAME = "videosdk"
+"""The name that errors carry, whoever is behind the gateway."""
+
+DEFAULT_URL = "wss://inference-gateway.videosdk.live"
+
+_ALIASES = {"sarvam": "sarvamai"}
+
+# Errors have words and no codes: what the words are about.
+_BLAME: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+    (re.compile(r"rate.?limit|too many|concurren|quota", re.IGNORECASE), RateLimited),
+    (re.compile(r"credit|balance|payment|billing", re.IGNORECASE), PaymentRequired),
+    (re.compile(r"unauthori|forbidden|token|secret|api.?key|permission", re.IGNORECASE), AuthenticationError),
+    (re.compile(r"invalid|not found|unsupported|not supported|missing|too (long|short)", re.IGNORECASE), BadRequest),
+)
+_STATUS = re.compile(r"\b([45]\d\d)\b")
+_COMPLAINT = re.compile(r"error|fail|invalid|denied|unauthori|forbidden|refused", re.IGNORECASE)
+
+
+def token_or_environment(token: str | None) -> str | None:
+    """A token, or if it is not given that of the environment."""
+    return key_or_environment(token, "VIDEOSDK_AUTH_TOKEN")
+
+
+def require_token(token: str | None) -> str:
+    """The token.
+
+    Raises:
+        ConfigurationError: if there is none.
+    """
+    if token is None:
+        raise ConfigurationError("no VideoSDK token: give token, or set VIDEOSDK_AUTH_TOKEN")
+    return token
+
+
+def provider_name(name: Any) -> Any:
+    """The gateway's name of a vendor, whose older name is taken as well."""
+    return _ALIASES.get(name, name) if isinstance(name, str) else name
+
+
+def json_object(config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of a vendor's configuration, as it will be sent.
+
+    Raises:
+        ConfigurationError: if it is no object of JSON.
+    """
+    try:
+        return msgspec.convert(msgspec.json.decode(msgspec.json.encode(config or {})), dict[str, Any])
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise ConfigurationError(f"config must be a mapping that JSON can carry: {error}") from None
+
+
+def canonical(config: Mapping[str, Any]) -> bytes:
+    """A configuration in a form that can be compared and hashed."""
+    return msgspec.json.encode(config, order="sorted")
+
+
+def gateway_endpoint(
+    base_url: str, path: str, *, provider: str, token: str, model_id: str, greeting: str, more: Mapping[str, str]
+) -> Endpoint:
+    """The address of one of the gateway's sockets; `greeting` is its config message, `more` further parameters.
+
+    Raises:
+        ConfigurationError: if nothing could ever lead there.
+    """
+    query = {"provider": provider, "secret": token, "modelId": model_id, **more}
+    url = endpoint_url(base_url, query, schemes=("ws", "wss"), path=path)
+    return Endpoint(url, greeting=(greeting,), secrets=(token,))
+
+
+def message(kind: str, data: Any = None) -> str:
+    """A message of the client's."""
+    return msgspec.json.encode({"type": kind} if data is None else {"type": kind, "data": data}).decode()
+
+
+class Notice(msgspec.Struct):
+    """A message of the gateway's, of any shape that its client is known to read."""
+
+    type: str = ""
+    data: Any = None
+    message: Any = None
+    error: Any = None
+
+    @property
+    def event(self) -> str:
+        """What has happened, if it is an event."""
+        name = self.field("eventType") if self.type == "event" else None
+        return name if isinstance(name, str) else ""
+
+    def field(self, name: str) -> Any:
+        """A field of its data; None if it has none."""
+        return self.data.get(name) if isinstance(self.data, dict) else None
+
+    def audio(self) -> bytes:
+        """Its audio, decoded; empty if it has none.
+
+        Raises:
+            ProtocolError: if it is no base64.
+        """
+        data = self.data if isinstance(self.data, str) else self.field("audio")
+        return decode_audio(data, NAME) if isinstance(data, str) else b""
+
+    def failure(self) -> ProviderError | None:
+        """The error that it tells, if it does."""
+        if self.type != "error" and not self.error:
+            return None
+        for candidate in (self.field("error"), self.field("message"), self.data, self.message, self.error):
+            if words := _words(candidate):
+                return failure(words)
+        return failure("an error without a word")
+
+
+def decode(text: str) -> Notice | None:
+    """Read a text message; None for plain words, with which the gateway acknowledges.
+
+    Raises:
+        ProtocolError: if it is JSON of another shape.
+        ProviderError: if plain words complain.
+    """
+    if not text.lstrip().startswith(("{", "[")):
+        if _COMPLAINT.search(text):
+            raise failure(text)
+        return None
+    try:
+        return msgspec.json.decode(text, type=Notice)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ProtocolError(f"a message that is not understood: {error}", provider=NAME) from None
+
+
+def failure(words: str) -> ProviderError:
+    """An error, by what its words are about."""
+    found = _STATUS.search(words)
+    status = int(found[1]) if found else None
+    kind = next((kind for pattern, kind in _BLAME if pattern.search(words)), ProviderError)
+    return (error_class(status) if status else kind)(words, provider=NAME, status=status, reason=words)
+
+
+def _words(candidate: Any) -> str:
+    if isinstance(candidate, str):
+        return candidate
+    if isinstance(candidate, dict):
+        return next((value for key in ("error", "message") if isinstance(value := candidate.get(key), str)), "")
+    return ""
