@@ -116,11 +116,8 @@ class ChatLLM(LLMProvider):
             "max_tokens": self.max_tokens,
             "seed": self.seed,
         }
-        body: dict[str, Any] = {
-            "model": self.model,
-            "stream": True,
-            **{key: each for key, each in options.items() if each is not None},
-        }
+        body: dict[str, Any] = {"model": self.model, "stream": True}
+        body |= {key: each for key, each in options.items() if each is not None}
         if self.include_usage:
             body["stream_options"] = {"include_usage": True}
         return body | self.extra

@@ -85,7 +85,7 @@ def function_tool(
     Raises:
         ConfigurationError: if the model could not be told how to call it.
     """
-    called: str = name or getattr(function, "__name__", "")
+    called = str(name or getattr(function, "__name__", ""))
     if not _NAME.fullmatch(called):
         raise ConfigurationError(f"a tool's name has 1 to 64 letters, digits, _ and -, not {called!r}")
     summary, meanings = _documented(inspect.getdoc(function) or "")
