@@ -346,6 +346,7 @@ class Reply:
     async def _leave(self) -> None:
         if not self._over and self.timeline.ended is None:
             self.timeline.ended = trio.current_time()
+        self._pending.clear()
         await self._drop()
 
     async def _drop(self) -> None:

@@ -25,12 +25,14 @@ class Line:
 
     Attributes:
         used: whether an exchange was on it before: the server may have closed it in the meantime.
+        free_since: when it was connected, or its latest exchange was over.
         settled: whether it was connected, or could not be.
         failure: what ended it, or kept it from coming about.
     """
 
     def __init__(self, open_connection: OpenConnection) -> None:
         self.used = False
+        self.free_since = 0.0
         self.settled = trio.Event()
         # What whoever waits gets to hear if the connecting is cancelled with its session.
         self.failure: VoiceTrioError | None = SessionClosed("the session was closed")
@@ -51,6 +53,11 @@ class Line:
     def free(self) -> bool:
         """Whether it can be taken."""
         return self._idle is not None and not self._over
+
+    @property
+    def ending(self) -> bool:
+        """Whether the exchange on it is all but over: it will be free soon."""
+        return self._given_back.is_set() and not self._over
 
     def take(self) -> None:
         """Take a free line for an exchange."""
@@ -87,6 +94,7 @@ class Line:
     async def _rest(self) -> None:
         """Wait to be taken.  It raises if the peer leaves."""
         with trio.CancelScope() as self._idle:
+            self.free_since = trio.current_time()
             self.settled.set()
             await self.connection.receive()
             self._over = True  # an answer that nobody asked for
@@ -96,13 +104,12 @@ class Line:
         if self._over:
             return
         await self._given_back.wait()
+        if not self._whole and not self._over:
+            with trio.move_on_after(_END_TIMEOUT) as scope:
+                while await self.connection.receive() != b"":
+                    pass
+            self._over = scope.cancelled_caught
         self._given_back = trio.Event()
-        if self._whole or self._over:
-            return
-        with trio.move_on_after(_END_TIMEOUT) as scope:
-            while await self.connection.receive() != b"":
-                pass
-        self._over = scope.cancelled_caught
 
 
 class Lines:
@@ -131,7 +138,7 @@ class Lines:
         """
         line = await self.ready()
         line.take()
-        if self._reserve and self._free() is None:
+        if self._reserve and not any(other.free or other.ending for other in self._lines):
             self._connect()
         return line
 
@@ -146,8 +153,8 @@ class Lines:
         return line
 
     def _free(self) -> Line | None:
-        # The one used last: the others are the longest idle, and the likeliest to be closed by the server.
-        return next((line for line in reversed(self._lines) if line.free), None)
+        # The one free for the shortest time: the server is the likeliest to have closed the others.
+        return max((line for line in self._lines if line.free), key=lambda line: line.free_since, default=None)
 
     def _connect(self) -> Line:
         """The line that is being connected; a new one if there is none."""
