@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -88,7 +89,7 @@ def function_tool(
     called = str(name or getattr(function, "__name__", ""))
     if not _NAME.fullmatch(called):
         raise ConfigurationError(f"a tool's name has 1 to 64 letters, digits, _ and -, not {called!r}")
-    summary, meanings = _documented(inspect.getdoc(function) or "")
+    summary, meanings = _documented(inspect.getdoc(_underlying(function)) or "")
     fields = [_field(parameter, meanings) for parameter in _parameters(function, called)]
     try:
         arguments = msgspec.defstruct(called, fields, kw_only=True, forbid_unknown_fields=True)
@@ -131,12 +132,18 @@ def _wire_name(tool: Any) -> str:
     return name
 
 
+def _underlying(function: Callable[..., Any]) -> Any:
+    """Where the types and the docstring of a callable are."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
+
+
 def _parameters(function: Callable[..., Any], called: str) -> list[inspect.Parameter]:
     """The function's parameters, their types resolved."""
     try:
         parameters = inspect.signature(function).parameters.values()
-        target = function if inspect.isroutine(function) else type(function).__call__
-        hints = get_type_hints(target, include_extras=True)
+        hints = get_type_hints(_underlying(function), include_extras=True)
     except (TypeError, ValueError, NameError) as error:
         raise ConfigurationError(f"the parameters of {called} cannot be told: {error}") from None
     for parameter in parameters:
