@@ -20,7 +20,7 @@ def _base_url(url: str | None) -> str:
     return DEFAULT_BASE_URL if url is None else url
 
 
-def _config(fields: Mapping[str, Any] | None) -> dict[str, Any]:
+def _extra(fields: Mapping[str, Any] | None) -> dict[str, Any]:
     return json_fields(fields or {})
 
 
@@ -59,7 +59,7 @@ class LLM(LLMProvider):
     presence_penalty: float | None = attrs.field(default=None, validator=in_range(-2, 2))
     frequency_penalty: float | None = attrs.field(default=None, validator=in_range(-2, 2))
     base_url: str = attrs.field(default=None, converter=_base_url, validator=text)
-    config: dict[str, Any] = attrs.field(default=None, hash=False, converter=_config)
+    config: dict[str, Any] = attrs.field(default=None, hash=False, converter=_extra)
     token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 
     def __attrs_post_init__(self) -> None:
