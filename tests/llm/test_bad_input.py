@@ -120,7 +120,9 @@ async def test_a_chat_that_cannot_be_is_refused_by_the_call(autojump_clock, argu
     assert it.server.connections == 0
 
 
-@pytest.mark.parametrize("messages", [[], None, "\ud800", [{"role": "user", "content": object()}], [ToolCall("a", "f")]])
+@pytest.mark.parametrize(
+    "messages", [[], None, "\ud800", [{"role": "user", "content": object()}], [ToolCall("a", "f")]]
+)
 async def test_messages_that_cannot_be_sent_are_refused_by_the_call(autojump_clock, messages):
     async with stage() as it, it.open() as session:
         with pytest.raises(errors.InputError):

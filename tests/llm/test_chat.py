@@ -136,15 +136,18 @@ async def test_on_a_real_socket_the_server_sees_the_interruption():
 
 
 async def test_cancelled_iteration_takes_nothing(autojump_clock):
-    async with stage(first_token=0.0, tokens_per_second=10) as it, it.open() as session:
-        async with session.chat("a b c d e f") as reply:
-            pieces = []
-            while True:
-                with trio.move_on_after(0.03):
-                    try:
-                        pieces.append(await anext(reply))
-                    except StopAsyncIteration:
-                        break
+    async with (
+        stage(first_token=0.0, tokens_per_second=10) as it,
+        it.open() as session,
+        session.chat("a b c d e f") as reply,
+    ):
+        pieces = []
+        while True:
+            with trio.move_on_after(0.03):
+                try:
+                    pieces.append(await anext(reply))
+                except StopAsyncIteration:
+                    break
     assert "".join(pieces) == "a b c d e f"
 
 
@@ -158,10 +161,9 @@ async def test_the_end_of_the_session_ends_the_chats_of_other_tasks(autojump_clo
         except errors.SessionClosed as error:
             raised.append(error)
 
-    async with stage() as it, trio.open_nursery() as nursery:
-        async with it.open() as session:
-            nursery.start_soon(ask, session)
-            await trio.sleep(0.5)
+    async with stage() as it, trio.open_nursery() as nursery, it.open() as session:
+        nursery.start_soon(ask, session)
+        await trio.sleep(0.5)
     assert len(raised) == 1
     with pytest.raises(errors.SessionClosed):
         session.chat("too late")
@@ -240,9 +242,12 @@ async def test_a_refusal_of_the_model_is_text_of_its_own(autojump_clock):
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_what_may_pass_is_tried_again_before_the_first_token(autojump_clock, status):
-    async with stage(refuse_first=2, refusal_status=status) as it, it.open() as session:
-        async with session.chat("Hello.") as reply:
-            assert await reply.read() == "Hello."
+    async with (
+        stage(refuse_first=2, refusal_status=status) as it,
+        it.open() as session,
+        session.chat("Hello.") as reply,
+    ):
+        assert await reply.read() == "Hello."
     assert len(it.events("answered")) == 3
 
 
@@ -290,20 +295,22 @@ async def test_refusals_are_typed(autojump_clock, status, kind):
 
 
 async def test_a_lost_answer_is_asked_for_again_if_nothing_of_it_had_come(autojump_clock):
-    async with stage(drop_after_messages=1, connections=1) as it, it.open() as session:
-        async with session.chat("Hello.") as reply:
-            assert await reply.read() == "Hello."
+    async with (
+        stage(drop_after_messages=1, connections=1) as it,
+        it.open() as session,
+        session.chat("Hello.") as reply,
+    ):
+        assert await reply.read() == "Hello."
     assert len(it.simulator.requests) == 2
 
 
 @pytest.mark.parametrize("fault", [{"drop_after_messages": 3}, {"drop_after_bytes": 1000}], ids=str)
 async def test_an_answer_that_is_cut_off_is_no_end(autojump_clock, fault):
-    async with stage(**fault) as it, it.open() as session:
-        async with session.chat(LONG) as reply:
-            with pytest.raises(errors.LinkClosed):
-                await reply.read()
-            with pytest.raises(errors.LinkClosed):
-                await anext(reply)
+    async with stage(**fault) as it, it.open() as session, session.chat(LONG) as reply:
+        with pytest.raises(errors.LinkClosed):
+            await reply.read()
+        with pytest.raises(errors.LinkClosed):
+            await anext(reply)
     assert LONG.startswith(reply.text)
     assert reply.text
     assert not reply.complete
@@ -311,10 +318,13 @@ async def test_an_answer_that_is_cut_off_is_no_end(autojump_clock, fault):
 
 
 async def test_an_answer_whose_end_is_missing_is_no_end(autojump_clock):
-    async with stage(done=False, finish=False, usage="never") as it, it.open() as session:
-        async with session.chat("Hello.") as reply:
-            with pytest.raises(errors.LinkClosed, match="in the middle"):
-                await reply.read()
+    async with (
+        stage(done=False, finish=False, usage="never") as it,
+        it.open() as session,
+        session.chat("Hello.") as reply,
+    ):
+        with pytest.raises(errors.LinkClosed, match="in the middle"):
+            await reply.read()
     assert reply.text == "Hello."
 
 
@@ -365,10 +375,13 @@ async def test_what_is_wrong_in_the_stream_is_raised_after_what_came_before_it(a
     ids=str,
 )
 async def test_errors_in_the_stream_are_typed(autojump_clock, error, kind):
-    async with stage(ChatReply(text="Well,", error=error)) as it, it.open() as session:
-        async with session.chat("Hello.") as reply:
-            with pytest.raises(kind) as caught:
-                await reply.read()
+    async with (
+        stage(ChatReply(text="Well,", error=error)) as it,
+        it.open() as session,
+        session.chat("Hello.") as reply,
+    ):
+        with pytest.raises(kind) as caught:
+            await reply.read()
     assert type(caught.value) is kind
     assert reply.text == "Well,"
 
@@ -391,9 +404,12 @@ async def test_nothing_there_is_a_connect_error(autojump_clock):
 
 
 async def test_a_long_answer_has_no_time_limit(autojump_clock):
-    async with stage(ChatReply(text="word " * 1000), tokens_per_second=1) as it, it.open() as session:
-        async with session.chat("Talk.") as reply:
-            assert await reply.read() == "word " * 1000
+    async with (
+        stage(ChatReply(text="word " * 1000), tokens_per_second=1) as it,
+        it.open() as session,
+        session.chat("Talk.") as reply,
+    ):
+        assert await reply.read() == "word " * 1000
     assert reply.timeline.ended - reply.timeline.requested > 900
 
 
@@ -412,10 +428,13 @@ async def test_a_reply_is_entered_once_and_not_read_outside_of_its_block(autojum
 
 async def test_tool_calls_are_there_once_they_are_complete(autojump_clock):
     call = ScriptedCall("get_weather", {"city": "Köln", "days": [1, 2]}, id="call_1")
-    async with stage(ChatReply(text="Let me see.", tool_calls=[call])) as it, it.open() as session:
-        async with session.chat("Weather?", tools=[{"type": "function", "function": {"name": "get_weather"}}]) as reply:
-            async for _ in reply:
-                assert reply.tool_calls == ()
+    async with (
+        stage(ChatReply(text="Let me see.", tool_calls=[call])) as it,
+        it.open() as session,
+        session.chat("Weather?", tools=[{"type": "function", "function": {"name": "get_weather"}}]) as reply,
+    ):
+        async for _ in reply:
+            assert reply.tool_calls == ()
     assert [(call.id, call.name) for call in reply.tool_calls] == [("call_1", "get_weather")]
     assert reply.finish_reason == "tool_calls"
     assert it.simulator.requests[0]["tool_choice"] == "auto"

@@ -1,5 +1,6 @@
 """Chunks in, text and calls out: the same whatever the bytes were cut into."""
 
+import itertools
 import json
 
 import pytest
@@ -45,7 +46,7 @@ def test_the_stream_may_be_cut_anywhere_once_and_into_single_bytes():
 
 def cuts(data, positions):
     edges = [0, *sorted(position % (len(data) + 1) for position in positions), len(data)]
-    return [data[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    return [data[begin:end] for begin, end in itertools.pairwise(edges)]
 
 
 @given(st.lists(st.integers(0, len(STREAM)), max_size=40))
@@ -54,7 +55,8 @@ def test_the_stream_may_be_cut_anywhere_and_often(positions):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(), lambda each: st.lists(each) | st.dictionaries(st.text(), each)
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda each: st.lists(each) | st.dictionaries(st.text(), each),
 )
 
 

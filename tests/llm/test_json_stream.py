@@ -1,5 +1,6 @@
 """One field of a JSON object, spoken while the object is arriving."""
 
+import itertools
 import json
 
 import pytest
@@ -49,7 +50,7 @@ def test_any_text_in_any_object_cut_anywhere(others, said, ascii_only, indent, p
     value = {**{name: each for name, each in others.items() if name != "say"}, "say": said}
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     edges = [0, *sorted(position % (len(text) + 1) for position in positions), len(text)]
-    assert spoken([text[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]) == said
+    assert spoken([text[begin:end] for begin, end in itertools.pairwise(edges)]) == said
 
 
 def test_text_is_given_as_soon_as_it_is_certain():

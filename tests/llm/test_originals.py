@@ -9,7 +9,6 @@ from voicetrio import errors
 from voicetrio.chat import ChatContext
 from voicetrio.simulators.chat import ChatReply, ScriptedCall
 
-
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
 LONG = "word " * 200
 
@@ -17,9 +16,12 @@ LONG = "word " * 200
 async def test_p1_a_tool_call_in_fragments_is_one_call_with_all_its_arguments(autojump_clock):
     call = ScriptedCall("get_weather", '{"city": "Paris", "unit": "C"}', id="call_7")
     for fragments in (1, 2, 40):
-        async with stage(ChatReply(tool_calls=[call]), fragments=fragments) as it, it.open() as session:
-            async with session.chat("Weather?", tools=[WEATHER]) as reply:
-                assert await deltas(reply) == []
+        async with (
+            stage(ChatReply(tool_calls=[call]), fragments=fragments) as it,
+            it.open() as session,
+            session.chat("Weather?", tools=[WEATHER]) as reply,
+        ):
+            assert await deltas(reply) == []
         assert [attrs.astuple(each) for each in reply.tool_calls] == [("call_7", "get_weather", call.text)]
 
 
@@ -61,9 +63,12 @@ async def test_p2_a_new_chat_does_not_bring_a_cancelled_one_back(autojump_clock)
 async def test_p3_a_structured_answer_is_spoken_while_it_arrives_and_parsed_at_its_end(autojump_clock):
     answer = '{"state": "ask", "response": "How are you today?", "done": false}'
     form = {"type": "object", "properties": {"response": {"type": "string"}}}
-    async with stage(ChatReply(text=answer), tokens_per_second=10) as it, it.open() as session:
-        async with session.chat("Hello.", response_format=form, spoken_field="response") as reply:
-            pieces = await deltas(reply)
+    async with (
+        stage(ChatReply(text=answer), tokens_per_second=10) as it,
+        it.open() as session,
+        session.chat("Hello.", response_format=form, spoken_field="response") as reply,
+    ):
+        pieces = await deltas(reply)
     assert "".join(pieces) == reply.text == "How are you today?"
     assert len(pieces) > 2
     assert reply.content == answer
@@ -89,9 +94,12 @@ async def test_p5_two_calls_of_one_tool_keep_their_own_ids(autojump_clock):
         return f"sunny in {city}"
 
     context = ChatContext().user("Weather?")
-    async with stage(ChatReply(tool_calls=calls), ChatReply(text="Sunny."), interleave=True) as it:
-        async with it.open() as session, session.run_tools(context, tools=[get_weather]) as run:
-            assert await run.read() == "Sunny."
+    async with (
+        stage(ChatReply(tool_calls=calls), ChatReply(text="Sunny."), interleave=True) as it,
+        it.open() as session,
+        session.run_tools(context, tools=[get_weather]) as run,
+    ):
+        assert await run.read() == "Sunny."
     sent = it.simulator.requests[1]["messages"]
     assert [call["id"] for call in sent[1]["tool_calls"]] == ["call_Paris", "call_Rome"]
     assert [(each["tool_call_id"], each["content"]) for each in sent[2:]] == [

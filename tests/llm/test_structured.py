@@ -32,9 +32,12 @@ class Tree:
 
 
 async def ask(text, form, *, spoken_field=None, **reply):
-    async with stage(ChatReply(text=text, **reply), tokens_per_second=None) as it, it.open() as session:
-        async with session.chat("?", response_format=form, spoken_field=spoken_field) as answer:
-            pieces = await deltas(answer)
+    async with (
+        stage(ChatReply(text=text, **reply), tokens_per_second=None) as it,
+        it.open() as session,
+        session.chat("?", response_format=form, spoken_field=spoken_field) as answer,
+    ):
+        pieces = await deltas(answer)
     return it.simulator.requests[0]["response_format"], pieces, answer
 
 
@@ -70,7 +73,11 @@ async def test_the_schema_is_strict_where_it_can_be(autojump_clock):
     assert schema["description"] == "What to do next."
 
     sent, _, _ = await ask("{}", {"type": "object", "title": "My step!"})
-    assert sent["json_schema"] == {"name": "My_step_", "schema": {"type": "object", "title": "My step!"}, "strict": False}
+    assert sent["json_schema"] == {
+        "name": "My_step_",
+        "schema": {"type": "object", "title": "My step!"},
+        "strict": False,
+    }
 
     sent, _, _ = await ask('{"response": ""}', Tree)
     assert sent["json_schema"]["schema"]["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
@@ -80,7 +87,9 @@ async def test_the_schema_is_strict_where_it_can_be(autojump_clock):
     assert sent == {"type": "json_object", "schema": {}}
 
 
-@pytest.mark.parametrize("text", ["", "Hello.", '{"response": "Hi"', '{"response": 3, "state": ""}', "[]", "[" * 99_999])
+@pytest.mark.parametrize(
+    "text", ["", "Hello.", '{"response": "Hi"', '{"response": 3, "state": ""}', "[]", "[" * 99_999]
+)
 async def test_an_answer_of_another_form_is_a_typed_error_at_its_end(autojump_clock, text):
     with pytest.raises(errors.InvalidAnswer):
         await ask(text, Step, spoken_field="response")

@@ -94,8 +94,18 @@ async def test_arguments_are_converted_and_what_comes_of_them_is_json():
 
 @pytest.mark.parametrize(
     "arguments",
-    ["", "{}", "{", "[]", "null", '{"place": 3}', '{"place": {"city": "x"}, "more": 1}', "[" * 100_000]
-    + ['{"place": {"city": "x"}, "limit": 10}', '{"place": {"city": "x"}, "unit": "kelvin"}'],
+    [
+        "",
+        "{}",
+        "{",
+        "[]",
+        "null",
+        '{"place": 3}',
+        '{"place": {"city": "x"}, "more": 1}',
+        "[" * 100000,
+        '{"place": {"city": "x"}, "limit": 10}',
+        '{"place": {"city": "x"}, "unit": "kelvin"}',
+    ],
     ids=range(10),
 )
 async def test_arguments_that_do_not_fit_are_a_tool_error(arguments):
@@ -176,7 +186,8 @@ def test_parameters_that_cannot_be_described_are_refused(function):
 
 
 @pytest.mark.parametrize(
-    "tools", ["abc", {}, 5, [5], [{}], [{"function": {}}], [forecast, forecast], [forecast, {"function": {"name": "forecast"}}]]
+    "tools",
+    ["abc", {}, 5, [5], [{}], [{"function": {}}], [forecast, forecast], [forecast, {"function": {"name": "forecast"}}]],
 )
 def test_tools_must_be_tools_with_names_of_their_own(tools):
     with pytest.raises(errors.ConfigurationError):
@@ -187,7 +198,9 @@ def test_tools_must_be_tools_with_names_of_their_own(tools):
 
 
 def calls(*calls, text=""):
-    return ChatReply(text=text, tool_calls=[ScriptedCall(name, args, f"call_{i}") for i, (name, args) in enumerate(calls)])
+    return ChatReply(
+        text=text, tool_calls=[ScriptedCall(name, args, f"call_{i}") for i, (name, args) in enumerate(calls)]
+    )
 
 
 async def test_the_calls_of_a_round_run_together_and_answer_in_order(autojump_clock):
@@ -228,9 +241,12 @@ async def test_errors_that_the_model_can_mend_go_to_the_model(autojump_clock):
         return a / b
 
     wrong = calls(("divide", {"a": 1, "b": 0}), ("divide", {"a": "x"}), ("multiply", {}), ("divide", '{"a": 1'))
-    async with stage(wrong, ChatReply(text="Sorry.")) as it, it.open() as session:
-        async with session.run_tools("Divide.", tools=[divide]) as run:
-            assert await run.read() == "Sorry."
+    async with (
+        stage(wrong, ChatReply(text="Sorry.")) as it,
+        it.open() as session,
+        session.run_tools("Divide.", tools=[divide]) as run,
+    ):
+        assert await run.read() == "Sorry."
     outputs = [item.output for item in run.context.items if isinstance(item, ToolOutput)]
     assert outputs[0] == "error: cannot divide by 0"
     assert "arguments of divide are not valid" in outputs[1]
@@ -298,9 +314,12 @@ async def test_a_choice_of_tool_is_for_the_first_round(autojump_clock):
     def look() -> str:
         return "seen"
 
-    async with stage(calls(("look", {})), ChatReply(text="Seen.")) as it, it.open() as session:
-        async with session.run_tools("Look.", tools=[look], tool_choice="look") as run:
-            await run.read()
+    async with (
+        stage(calls(("look", {})), ChatReply(text="Seen.")) as it,
+        it.open() as session,
+        session.run_tools("Look.", tools=[look], tool_choice="look") as run,
+    ):
+        await run.read()
     choices = [request["tool_choice"] for request in it.simulator.requests]
     assert choices == [{"type": "function", "function": {"name": "look"}}, "auto"]
 
