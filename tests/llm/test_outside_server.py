@@ -55,7 +55,7 @@ async def server(url):
 
 @pytest.fixture
 async def session(server):
-    with trio.fail_after(30):
+    with trio.fail_after(15):
         async with (
             no_leaks(),
             ChatLLM(model="gpt-4o", base_url=f"{server.url}/v1", api_key="k").open() as session,
@@ -160,9 +160,8 @@ async def test_a_stall_is_an_error(server, session):
 
 
 async def test_an_interruption_and_the_next_chat(server, session):
-    await server.behave(
-        {"type": "reply", "text": "word " * 50}, {"type": "stream_fault", "kind": "stall", "stall_seconds": 20}
-    )
+    stall = {"type": "stream_fault", "kind": "stall", "after_chunks": 5, "stall_seconds": 20}
+    await server.behave({"type": "reply", "text": "word " * 50}, stall)
     async with session.chat("Talk.") as reply:
         await anext(reply)
     async with session.chat("And now?") as reply:

@@ -87,7 +87,8 @@ async def test_arguments_are_converted_and_what_comes_of_them_is_json():
     tool = function_tool(forecast)
     assert await tool.call('{"place": {"city": "Paris"}}') == '["Paris","C","rain",[1,2],null,null,3]'
     found = await tool.call(
-        '{"place": {"city": "Ö"}, "unit": "fahrenheit", "days": [], "span": {"begin": 1}, "notes": {"a": {"text": "b"}}}'
+        '{"place": {"city": "Ö"}, "unit": "fahrenheit", "days": [], "span": {"begin": 1}, '
+        '"notes": {"a": {"text": "b"}}}'
     )
     assert found == '["Ö","F","rain",[],{"begin":1,"end":null},{"a":{"text":"b"}},3]'
 
