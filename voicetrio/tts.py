@@ -45,7 +45,6 @@ from ._options import positive, positive_or_none, truth
 from .audio import AudioFormat, AudioSink
 from .errors import (
     ConfigurationError,
-    ConnectError,
     LinkClosed,
     NoAudio,
     ProviderStalled,
@@ -350,13 +349,13 @@ class TTSSession:
             return
         failures = reached = 0
         while True:
+            link = await pool.acquire()  # what it raises has been tried again there
             try:
-                await self._attempt(turn, pool, options)
+                await self._attempt(turn, pool, link, options)
             except (LinkClosed, ProviderStalled, RateLimited, ServiceUnavailable) as error:
                 failures = failures + 1 if turn.reached == reached else 1
                 reached = turn.reached
-                # A refused upgrade has been tried again before it came here.
-                if not turn.resumable or isinstance(error, ConnectError) or not is_transient(error):
+                if not turn.resumable or not is_transient(error):
                     raise
                 await options._policy().pause_or_raise(error, failures)
             else:
@@ -371,8 +370,9 @@ class TTSSession:
             index += 1
         return True
 
-    async def _attempt(self, turn: Turn, pool: LinkPool[TTSDialect], options: TTSProvider) -> None:
-        link = await pool.acquire()
+    async def _attempt(
+        self, turn: Turn, pool: LinkPool[TTSDialect], link: Link[TTSDialect], options: TTSProvider
+    ) -> None:
         turn.timeline.connected = trio.current_time()
         turn.start_over()
         attempt = self._attempts[turn.number] = Attempt(turn, pool, link, options._silence(), options.cancel_timeout)
