@@ -150,7 +150,7 @@ async def _open_session(
         try:
             yield session
         finally:
-            session._closed = True
+            session._close()
 
 
 @asynccontextmanager
@@ -311,6 +311,10 @@ class LLMSession:
 
     def _ask(self, request: Request) -> Reply:
         return Reply(request, self._lines, self._policy, self._target)
+
+    def _close(self) -> None:
+        self._closed = True
+        self._lines.close()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -171,6 +171,15 @@ async def test_the_end_of_the_session_ends_the_chats_of_other_tasks(autojump_clo
         await session.prewarm()
 
 
+async def test_a_chat_that_was_asked_for_before_the_end_of_the_session_is_refused_after_it(autojump_clock):
+    async with stage() as it:
+        async with it.open() as session:
+            late = session.chat("Hello.")
+        with pytest.raises(errors.SessionClosed):
+            await late.__aenter__()
+    assert it.server.connections == 0
+
+
 async def test_a_connection_that_the_server_closed_while_idle_costs_nothing(autojump_clock):
     async with stage() as it, it.open() as session:
         await session.prewarm()
@@ -180,6 +189,19 @@ async def test_a_connection_that_the_server_closed_while_idle_costs_nothing(auto
         async with session.chat("Still there?") as reply:
             assert await reply.read() == "Still there?"
         assert reply.timeline.connected == began
+
+
+async def test_a_used_connection_that_is_lost_before_the_answer_is_replaced_without_a_pause(autojump_clock):
+    async with stage() as it, it.open() as session:
+        async with session.chat("Hello.") as reply:
+            await reply.read()
+        await trio.sleep(1)
+        it.behave(drop_after_messages=0, connections=1)
+        began = trio.current_time()
+        async with session.chat("And now?") as reply:
+            assert await reply.read() == "And now?"
+        assert reply.timeline.connected == began
+        assert [each["connection"] for each in it.events("received")] == [0, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -126,19 +126,24 @@ class Lines:
         self._open_connection = open_connection
         self._reserve = reserve
         self._lines: list[Line] = []
+        self._closed = False
+
+    def close(self) -> None:
+        """Make no more lines: the session is closed."""
+        self._closed = True
 
     async def acquire(self) -> Line:
         """A line for one exchange: :meth:`Line.give_back` it, or :meth:`Line.drop` it.
 
         Raises:
             ProviderError: if no connection came about.
-            SessionClosed: if the session was closed meanwhile.
+            SessionClosed: if the session is closed, or was meanwhile.
 
         Cancelling it leaves the connecting under way, for the next exchange.
         """
         line = await self.ready()
         line.take()
-        if self._reserve and not any(other.free or other.ending for other in self._lines):
+        if self._reserve and not self._closed and not any(other.free or other.ending for other in self._lines):
             self._connect()
         return line
 
@@ -146,6 +151,8 @@ class Lines:
         """Wait until there is a free line; raises and can be cancelled like :meth:`acquire`."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while (line := self._free()) is None:
+            if self._closed:
+                raise SessionClosed("the session is closed")
             coming = self._connect()
             await coming.settled.wait()
             if coming.failure is not None:

@@ -37,7 +37,7 @@ class Answer:
         body: the request's.
         reply: what is answered.
         number: of the request on this server.
-        sent: tokens that went out.
+        sent: tokens that went out; the one at which a connection ends is not counted.
     """
 
     connection: Connection[ChatOptions]
