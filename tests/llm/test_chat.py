@@ -196,7 +196,7 @@ async def test_a_used_connection_that_is_lost_before_the_answer_is_replaced_with
         async with session.chat("Hello.") as reply:
             await reply.read()
         await trio.sleep(1)
-        it.behave(drop_after_messages=0, connections=1)
+        it.behave(drop_after_bytes=0, connections=1)
         began = trio.current_time()
         async with session.chat("And now?") as reply:
             assert await reply.read() == "And now?"
