@@ -155,13 +155,13 @@ class Reply:
             begun = True
         finally:
             if not begun:
-                await self._leave()
+                await self._leave()  # noqa: ASYNC102 - it is shielded where it has to be, and waits for nobody
         return self
 
     async def __aexit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        await self._leave()
+        await self._leave()  # noqa: ASYNC102 - as above
 
     def __aiter__(self) -> Self:
         return self
@@ -197,23 +197,25 @@ class Reply:
     async def _begin(self) -> None:
         """Ask, until the answer has begun or asking again would not help."""
         failures = 0
-        while True:
-            try:
-                await self._attempt()
-            except (ConnectError, LinkClosed, RateLimited, ServiceUnavailable) as error:
-                stale = self._line is not None and self._line.used and isinstance(error, LinkClosed)
-                await self._drop()
-                self._target.clean(error)
-                if not is_transient(error):
-                    raise
-                if not stale:  # the server has closed it while it was idle: that is nobody's failure
-                    failures += 1
-                    await self._policy.pause_or_raise(error, failures)
-            except ProviderError as error:
-                self._target.clean(error)
+        while (error := await self._attempt_fails()) is not None:
+            stale = self._line is not None and self._line.used and isinstance(error, LinkClosed)
+            await self._drop()
+            if not is_transient(error):
+                raise error
+            if not stale:  # the server has closed it while it was idle: that is nobody's failure
+                failures += 1
+                await self._policy.pause_or_raise(error, failures)
+
+    async def _attempt_fails(self) -> ProviderError | None:
+        """Ask once; return what asking again may mend."""
+        try:
+            await self._attempt()
+        except ProviderError as error:
+            self._target.clean(error)
+            if not isinstance(error, ConnectError | LinkClosed | RateLimited | ServiceUnavailable):
                 raise
-            else:
-                return
+            return error
+        return None
 
     async def _attempt(self) -> None:
         self._begin_anew()

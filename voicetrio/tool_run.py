@@ -55,7 +55,7 @@ class ToolRun:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self.reply.__aexit__(kind, error, traceback)
+        await self.reply.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - it drops a connection, shielded
 
     def __aiter__(self) -> Self:
         return self

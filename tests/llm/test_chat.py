@@ -236,6 +236,58 @@ async def test_the_habits_of_servers_are_stood(autojump_clock, habit):
             await trio.sleep(3)
 
 
+async def test_what_follows_the_end_is_not_waited_for_long(autojump_clock):
+    async with stage(done=False, usage="never", end_delay=20.0) as it, it.open() as session:
+        async with session.chat("One.") as reply:
+            assert await reply.read() == "One."
+        assert reply.complete
+        assert reply.timeline.ended == pytest.approx(reply.timeline.first_token + 1.0)
+
+
+async def test_an_error_that_comes_together_with_the_first_text_comes_after_it(autojump_clock):
+    scripted = [ChatReply(text="Well,", error={"message": "busy", "code": 503})]
+    async with stage(*scripted, first_token=0.0, tokens_per_second=None) as it:
+
+        async def dial(host, port):
+            return Slow(await it.server.dial(host, port))
+
+        async with it.llm().open(dial=dial) as session, session.chat("Hello.") as reply:
+            assert reply.text == ""
+            with pytest.raises(errors.ServiceUnavailable):
+                await reply.read()
+    assert reply.text == "Well,"
+
+
+class Slow(trio.abc.Stream):
+    """A stream that reads late: what was sent in the meantime comes at once."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    async def send_all(self, data):
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self):
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes=None):
+        await trio.sleep(1)
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self):
+        await self._stream.aclose()
+
+
+async def test_an_error_in_the_stream_does_not_show_the_key(autojump_clock):
+    for text in ("", "Well,"):
+        replies = [ChatReply(text=text, error={"message": f"the key {KEY}", "type": "server_error"})] * 3
+        async with stage(*replies) as it, it.open() as session:
+            with pytest.raises(errors.ServiceUnavailable, match=r"the key \*\*\*") as caught:
+                async with session.chat("Hello.") as reply:
+                    await reply.read()
+        assert KEY not in f"{caught.value!r} {caught.value.reason} {caught.value.__cause__!r}"
+
+
 async def test_a_reply_is_over_when_the_end_marker_has_come(autojump_clock):
     async with stage(end_delay=0.5) as it, it.open() as session:
         async with session.chat("One.") as reply:
