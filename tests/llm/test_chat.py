@@ -5,6 +5,7 @@ import trio
 from llm_tools import KEY, deltas, stage
 
 from voicetrio import errors
+from voicetrio.chat_completions import ChatLLM
 from voicetrio.simulators.chat import ChatReply, ScriptedCall
 from voicetrio.testing.leaks import no_leaks
 
@@ -245,37 +246,24 @@ async def test_what_follows_the_end_is_not_waited_for_long(autojump_clock):
 
 
 async def test_an_error_that_comes_together_with_the_first_text_comes_after_it(autojump_clock):
-    scripted = [ChatReply(text="Well,", error={"message": "busy", "code": 503})]
-    async with stage(*scripted, first_token=0.0, tokens_per_second=None) as it:
+    text = b'data: {"choices":[{"delta":{"content":"Well,"}}]}\n\n'
+    body = text + b'data: {"error":{"message":"busy","code":503}}\n\n'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body)
+    ours, theirs = trio.testing.memory_stream_pair()
 
-        async def dial(host, port):
-            return Slow(await it.server.dial(host, port))
+    async def dial(host, port):
+        return ours
 
-        async with it.llm().open(dial=dial) as session, session.chat("Hello.") as reply:
-            assert reply.text == ""
+    async def serve():
+        await theirs.receive_some()
+        await theirs.send_all(head + body)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        async with ChatLLM(model="m", base_url="http://a.test/v1").chat("Hello.", dial=dial) as reply:
             with pytest.raises(errors.ServiceUnavailable):
                 await reply.read()
     assert reply.text == "Well,"
-
-
-class Slow(trio.abc.Stream):
-    """A stream that reads late: what was sent in the meantime comes at once."""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    async def send_all(self, data):
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self):
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes=None):
-        await trio.sleep(1)
-        return await self._stream.receive_some(max_bytes)
-
-    async def aclose(self):
-        await self._stream.aclose()
 
 
 async def test_an_error_in_the_stream_does_not_show_the_key(autojump_clock):
