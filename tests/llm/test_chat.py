@@ -6,7 +6,8 @@ from llm_tools import KEY, deltas, stage
 
 from voicetrio import errors
 from voicetrio.chat_completions import ChatLLM
-from voicetrio.simulators.chat import ChatReply, ScriptedCall
+from voicetrio.simulators import throw_away_certificate
+from voicetrio.simulators.chat import ChatOptions, ChatReply, ChatSimulator, ScriptedCall
 from voicetrio.testing.leaks import no_leaks
 
 LONG = "one two three four five six seven eight nine ten eleven twelve " * 5
@@ -134,6 +135,22 @@ async def test_on_a_real_socket_the_server_sees_the_interruption():
     (tokens, interrupted), _ = it.ended()
     assert interrupted
     assert tokens < len(LONG.split())
+
+
+async def test_chats_over_tls():
+    certificate = throw_away_certificate("127.0.0.1")
+    simulator = ChatSimulator(ChatOptions(first_token=0.0, tokens_per_second=100.0))
+    with trio.fail_after(20):
+        async with no_leaks(), simulator.serve(ssl_context=certificate.server_context) as server:
+            llm = ChatLLM(model="m", base_url=f"https://127.0.0.1:{server.port}/v1", api_key=KEY)
+            async with llm.open(ssl_context=certificate.client_context()) as session:
+                async with session.chat(LONG) as reply:
+                    await anext(reply)
+                async with session.chat("The next.") as reply:
+                    assert await reply.read() == "The next."
+            with pytest.raises(errors.ConnectError, match="TLS"):
+                async with llm.chat("Hello."):
+                    pass
 
 
 async def test_cancelled_iteration_takes_nothing(autojump_clock):
