@@ -55,7 +55,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("options", BAD, ids=str)
+@pytest.mark.parametrize("options", BAD, ids=[f"{index}-{next(iter(each))}" for index, each in enumerate(BAD)])
 def test_options_that_cannot_be_are_refused(options):
     with pytest.raises(errors.ConfigurationError):
         ChatLLM(**{**LOCAL, **options})
@@ -109,7 +109,7 @@ def test_options_are_equal_and_hashable():
         {"messages": "x", "tools": [print]},
         {"messages": "x", "tools": [{"function": {"name": "f"}}], "tool_choice": "g"},
     ],
-    ids=str,
+    ids=range(8),
 )
 async def test_a_chat_that_cannot_be_is_refused_by_the_call(autojump_clock, arguments):
     async with stage() as it, it.open() as session:

@@ -49,6 +49,8 @@ async def test_after_a_chat_that_is_cut_anywhere_the_next_one_is_whole(autojump_
                 with target.scope() as scope:
                     await part(session)
                 cut += scope.cancelled_caught
+                await trio.testing.wait_all_tasks_blocked()
+                assert len(it.events("received")) == len(it.events("reply_ended")), "the server still answers"
                 async with session.chat("The next.") as reply:
                     assert await reply.read() == "The next."
 
