@@ -4,10 +4,10 @@ import pytest
 import trio
 from smallest_client import HttpClient
 
-from voicetrio.simulators import Disconnected, Options, Simulator
+from voicetrio.simulators import Disconnected, Simulator, SimulatorOptions
 
 
-class Plain(Simulator[Options]):
+class Plain(Simulator[SimulatorOptions]):
     """Answers by what the path asks for."""
 
     path = "/"
@@ -44,7 +44,7 @@ class Plain(Simulator[Options]):
 
 
 def serve(*pairs):
-    return Plain(Options.parse(pairs)).serve_in_memory()
+    return Plain(SimulatorOptions.parse(pairs)).serve_in_memory()
 
 
 async def client_of(server):
@@ -162,7 +162,7 @@ async def test_a_body_may_be_cut(autojump_clock):
 
 @pytest.mark.parametrize("in_memory", [True, False])
 async def test_a_client_that_leaves_ends_the_body(in_memory):
-    simulator = Plain(Options())
+    simulator = Plain(SimulatorOptions())
     with trio.fail_after(10):
         async with simulator.serve_in_memory() if in_memory else simulator.serve() as server:
             client = await client_of(server)
@@ -176,7 +176,7 @@ async def test_a_client_that_leaves_ends_the_body(in_memory):
 
 async def test_a_client_that_does_not_read_stops_the_body_and_is_seen_to_leave():
     with trio.fail_after(10):
-        async with Plain(Options()).serve() as server:
+        async with Plain(SimulatorOptions()).serve() as server:
             client = HttpClient(await server.dial("", 0))
             await client.begin("/endless")
             await client.event()

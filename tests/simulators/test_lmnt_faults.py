@@ -10,7 +10,7 @@ from lmnt_client import DIALECTS, EOF, PATH, TEXT, TYPED, Closed, LMNTClient, au
 from raw_client import Refused, runs
 
 from voicetrio.simulators import Faults, tagged_pcm
-from voicetrio.simulators.lmnt import LMNTOptions, LMNTSimulator
+from voicetrio.simulators.lmnt import LMNTSimulator
 
 REQUEST = (
     f"GET {PATH} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -319,11 +319,6 @@ async def test_connections_at_once_have_their_own_errors(autojump_clock, simulat
             errors += [message for message in seen if isinstance(message, dict) and "error" in message]
     typed, untyped = errors
     assert ("type" in typed, "type" in untyped) == (True, False)
-
-
-def test_outside_of_a_connection_the_inserts_are_those_of_the_newest_dialect():
-    inserts = LMNTSimulator().inserts(LMNTOptions(error_type="permission_error"))
-    assert json.loads(inserts["error_frame"])["error"]["type"] == "permission_error"
 
 
 # When they hold.

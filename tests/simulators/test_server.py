@@ -4,17 +4,22 @@ import ast
 import io
 import json
 import ssl
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
+import attrs
 import pytest
 import trio
 from raw_client import EOF, Closed, RawClient, Refused, options_from
 
 from voicetrio import simulators
 from voicetrio.simulators import (
+    Closing,
     DeepgramSimulator,
-    Options,
     Simulator,
+    SimulatorOptions,
+    close_after,
     tagged_pcm,
     throw_away_certificate,
 )
@@ -156,7 +161,7 @@ async def test_an_error_of_the_block_comes_out_as_it_is(autojump_clock, simulate
     assert caught.value.__context__ is None
 
 
-class Buggy(Simulator[Options]):
+class Buggy(Simulator[SimulatorOptions]):
     """Makes a mistake on every connection."""
 
     path = "/buggy"
@@ -170,7 +175,7 @@ class Buggy(Simulator[Options]):
 
 async def test_a_mistake_in_a_simulator_is_raised(autojump_clock):
     async def block():
-        async with Buggy(Options()).serve_in_memory() as server:
+        async with Buggy(SimulatorOptions()).serve_in_memory() as server:
             assert server.url == "ws://simulator.test/buggy"
             client = RawClient(await server.dial("simulator.test", 80))
             await client.stream.send_all(client.ws.send(client.request("/", {})))
@@ -180,7 +185,7 @@ async def test_a_mistake_in_a_simulator_is_raised(autojump_clock):
         await block()
 
 
-class Echo(Simulator[Options]):
+class Echo(Simulator[SimulatorOptions]):
     """The smallest simulator: sends back what it gets."""
 
     path = "/echo"
@@ -198,8 +203,80 @@ class Echo(Simulator[Options]):
         await peer.run(echo)
 
 
+@attrs.frozen(kw_only=True)
+class CounterOptions(SimulatorOptions):
+    """How the counter behaves."""
+
+    unit: Literal["bytes", "bits"] = "bytes"
+
+
+class Counter(Simulator[CounterOptions]):
+    """Needs no voice: the example of :class:`Simulator`."""
+
+    path = "/count"
+
+    async def handle(self, connection):
+        options = connection.options
+        if not options.accepts(connection.request.headers.get("x-api-key", "")):
+            await self.refuse(connection, 401)
+        elif connection.over_limit:
+            await self.refuse(connection, 429)
+        elif connection.request.upgrade:
+            peer = await connection.accept([("x-request-id", connection.request_id)])
+            limit = partial(close_after, options.session_limit, 1000, "session limit")
+            await peer.run(partial(self.count, connection, peer), limit)
+        else:
+            await connection.answer(200, body=str(len(connection.request.body)).encode())
+
+    async def count(self, connection, peer):
+        total = 0
+        while (message := await peer.receive_within(connection.options.idle_timeout)) is not None:
+            total += len(message)
+            await peer.send(f'{{"{connection.options.unit}":{total}}}')
+        raise Closing(1001, "idle timeout")
+
+
+async def test_a_simulator_without_speech_has_keys_and_limits(autojump_clock):
+    pairs = ["api_key=k", "concurrent_limit=2", "session_limit=10", "idle_timeout=4", "unit=bits", "seed=3"]
+    async with Counter(CounterOptions.parse(pairs)).serve_in_memory() as server:
+
+        async def connect(key="k"):
+            client = RawClient(await server.dial("simulator.test", 80))
+            return await client.handshake("/count", headers={"X-API-Key": key})
+
+        for key in ("wrong", ""):
+            with pytest.raises(Refused) as caught:
+                await connect(key)
+            assert caught.value.status == 401
+        await trio.testing.wait_all_tasks_blocked()
+        idle, busy = await connect(), await connect()
+        idle.answer_close = False  # it is looked at only once the server has given up waiting for that
+        assert idle.headers["x-request-id"] != busy.headers["x-request-id"]
+        with pytest.raises(Refused) as caught:
+            await connect()
+        assert caught.value.status == 429
+        for total in (2, 4, 6):
+            await trio.sleep(3)
+            await busy.send(b"ab")
+            assert await busy.receive() == f'{{"bits":{total}}}'
+        assert await idle.receive() == Closed(1001, "idle timeout")
+        assert await busy.receive() == Closed(1000, "session limit")
+        assert trio.current_time() == 10
+
+
+async def test_a_request_id_depends_on_the_seed_and_the_connection(autojump_clock):
+    async def ids(seed):
+        async with Counter(CounterOptions(seed=seed)).serve_in_memory() as server:
+            clients = [RawClient(await server.dial("simulator.test", 80)) for _ in range(2)]
+            return [(await each.handshake("/", headers={"X-API-Key": "k"})).headers["x-request-id"] for each in clients]
+
+    first = await ids(1)
+    assert first == await ids(1)
+    assert len({*first, *await ids(2)}) == 4
+
+
 async def test_the_base_serves_other_protocols(autojump_clock):
-    async with Echo(Options()).serve_in_memory() as server:
+    async with Echo(SimulatorOptions()).serve_in_memory() as server:
         client = await RawClient(await server.dial("simulator.test", 80)).handshake("/echo?token=t")
         for message in ("text", b"bytes", "", b""):
             await client.send(message)
@@ -216,7 +293,7 @@ async def test_the_base_serves_other_protocols(autojump_clock):
 
 
 async def test_the_base_refuses_in_general_words(autojump_clock):
-    async with Echo(Options.parse(["refuse_status=503"])).serve_in_memory() as server:
+    async with Echo(SimulatorOptions.parse(["refuse_status=503"])).serve_in_memory() as server:
         with pytest.raises(Refused) as caught:
             await RawClient(await server.dial("simulator.test", 80)).handshake("/echo")
         assert json.loads(caught.value.body) == {"error": "status 503"}

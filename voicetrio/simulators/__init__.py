@@ -12,11 +12,14 @@ from ._certificate import Certificate as Certificate
 from ._certificate import throw_away_certificate as throw_away_certificate
 from ._faults import Faults as Faults
 from ._options import Options as Options
+from ._options import SimulatorOptions as SimulatorOptions
 from ._options import parse_pairs as parse_pairs
 from ._server import Connection as Connection
 from ._server import Segment as Segment
 from ._server import Server as Server
 from ._server import Simulator as Simulator
+from ._speaker import SpeechOptions as SpeechOptions
+from ._speaker import SpeechSimulator as SpeechSimulator
 from ._speech import Speech as Speech
 from ._speech import SpokenWord as SpokenWord
 from ._speech import Voice as Voice
@@ -24,6 +27,7 @@ from ._voice import EspeakVoice as EspeakVoice
 from ._voice import VoiceError as VoiceError
 from ._websocket import Closing as Closing
 from ._websocket import WebSocketPeer as WebSocketPeer
+from ._websocket import close_after as close_after
 from ._wire import Disconnected as Disconnected
 from .cartesia import CartesiaOptions as CartesiaOptions
 from .cartesia import CartesiaSimulator as CartesiaSimulator

@@ -117,12 +117,10 @@ class CartesiaSession:
                 await self._events.error(error)
 
     async def _receive(self) -> str | bytes:
-        timeout = self._options.idle_timeout
-        if timeout is None:
-            return await self._peer.receive()
-        with trio.move_on_after(timeout):
-            return await self._peer.receive()
-        raise Closing(self._options.idle_code, "connection idle timeout")
+        message = await self._peer.receive_within(self._options.idle_timeout)
+        if message is None:
+            raise Closing(self._options.idle_code, "connection idle timeout")
+        return message
 
     async def _take(self, message: str | bytes) -> None:
         """Do what a message asks for.

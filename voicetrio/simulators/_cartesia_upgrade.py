@@ -7,14 +7,13 @@ sends a key as ``Authorization: Bearer`` since 4.0 and as ``X-API-Key`` before.
 from __future__ import annotations
 
 import json
-import random
-import uuid
 from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
     from ._http import Request
+    from .cartesia import CartesiaOptions
 
 __all__ = [
     "VERSIONS",
@@ -23,7 +22,6 @@ __all__ = [
     "asked_version",
     "check_upgrade",
     "is_structured",
-    "make_request_id",
     "refusal_body",
 ]
 
@@ -84,19 +82,19 @@ _REFUSALS: dict[int, tuple[str | None, str, str]] = {
 }
 
 
-def check_upgrade(request: Request, api_key: str | None, request_id: str) -> Upgrade:
+def check_upgrade(request: Request, options: CartesiaOptions, request_id: str) -> Upgrade:
     """What the client asked for.
 
     Args:
         request: the request.
-        api_key: the only key or token that is accepted; None accepts any that is not empty.
+        options: which keys and tokens are accepted.
         request_id: of the connection.
 
     Raises:
         Refusal: the key is not good, or the version is missing or unknown.
     """
     shown = _credentials(request)
-    if not shown or not all(_good(each, api_key) for each in shown):
+    if not shown or not all(map(options.accepts, shown)):
         raise Refusal.of(401)
     version = asked_version(request)
     if version is None:
@@ -131,12 +129,6 @@ def refusal_body(refusal: Refusal, version: str | None, request_id: str) -> tupl
     return "application/json", json.dumps(body).encode()
 
 
-def make_request_id(seed: int, connection: int) -> str:
-    """A connection's id, the same in every run with the same seed."""
-    source = random.Random(f"{seed}/{connection}")  # noqa: S311 -- not a secret
-    return str(uuid.UUID(int=source.getrandbits(128), version=4))
-
-
 def _credentials(request: Request) -> tuple[str, ...]:
     """Every key and token that the request shows; empty ones too, which are good for nothing."""
     shown = [value for name, value in request.query if name in ("api_key", "access_token")]
@@ -146,7 +138,3 @@ def _credentials(request: Request) -> tuple[str, ...]:
         scheme, _, token = request.headers["authorization"].strip().partition(" ")
         shown.append(token.strip() if scheme.lower() == "bearer" else "")
     return tuple(shown)
-
-
-def _good(credential: str, api_key: str | None) -> bool:
-    return bool(credential) and (api_key is None or credential == api_key)

@@ -16,8 +16,9 @@ import trio
 from ._faults import Faults, FaultState
 from ._http import MAX_BODY, BadRequest, Request, read_request, response, stream_head, switching_protocols
 from ._http_body import HttpBody
+from ._ids import make_uuid
 from ._nursery import lone_error
-from ._options import Options
+from ._options import SimulatorOptions
 from ._websocket import Log, WebSocketPeer
 from ._wire import Disconnected, Wire
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-OptionsT = TypeVar("OptionsT", bound=Options)
+OptionsT = TypeVar("OptionsT", bound=SimulatorOptions)
 
 REQUEST_TIMEOUT = 30.0
 """Seconds that a client has to send its request."""
@@ -78,6 +79,17 @@ class Connection(Generic[OptionsT]):
         """The faults that hold for this connection now."""
         return self._state.look()
 
+    @property
+    def request_id(self) -> str:
+        """A UUID for this connection, the same in every run with the same seed."""
+        return make_uuid(self.options.seed, self.number)
+
+    @property
+    def over_limit(self) -> bool:
+        """Whether more connections are open, this one among them, than the options allow."""
+        limit = self.options.concurrent_limit
+        return limit is not None and self.server.open_connections > limit
+
     async def run(self) -> None:
         """Read requests, commit the faults of the handshake, and let the simulator answer or speak.
 
@@ -113,7 +125,7 @@ class Connection(Generic[OptionsT]):
         return WebSocketPeer(
             self._wire,
             self._state,
-            inserts=self._simulator.inserts(self.options),
+            insert=lambda fault: self._simulator.inserts(self)[fault],
             log=self.log,
             trailing=self.request.trailing,
             too_big=too_big,

@@ -18,7 +18,7 @@ import trio
 
 from ._g711 import encode
 from ._speaker import Speaker
-from ._websocket import Closing
+from ._websocket import Closing, close_after
 
 if TYPE_CHECKING:
     from ._deepgram_query import SpeechSettings
@@ -116,7 +116,8 @@ class DeepgramSession:
             Disconnected: the client is gone.
         """
         with self._jobs_in, self._jobs_out:
-            await self._peer.run(self._read, self._work, self._limit_session)
+            limit = partial(close_after, self._options.session_limit, 1011, "NET-0003")
+            await self._peer.run(self._read, self._work, limit)
 
     # The reader.
 
@@ -140,12 +141,10 @@ class DeepgramSession:
                 raise Closing(1008, "DATA-0000")
 
     async def _receive(self) -> str | bytes:
-        timeout = self._options.idle_timeout
-        if timeout is None:
-            return await self._peer.receive()
-        with trio.move_on_after(timeout):
-            return await self._peer.receive()
-        raise Closing(1011, "NET-0001")
+        message = await self._peer.receive_within(self._options.idle_timeout)
+        if message is None:
+            raise Closing(1011, "NET-0001")
+        return message
 
     async def _on_speak(self, command: _Command) -> None:
         options, text = self._options, command.text
@@ -311,14 +310,6 @@ class DeepgramSession:
         text = msgspec.json.encode(message).decode()
         self._connection.log("sent", message=text)
         await self._peer.send(text)
-
-    async def _limit_session(self) -> None:
-        limit = self._options.session_limit
-        if limit is None:
-            await trio.sleep_forever()
-        else:
-            await trio.sleep(limit)
-            raise Closing(1011, "NET-0003")
 
 
 class _Window:

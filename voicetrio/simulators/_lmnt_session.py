@@ -10,8 +10,6 @@ Whatever the client does wrong is a :class:`Failure`: an error in the connection
 
 from __future__ import annotations
 
-import random
-import uuid
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -22,10 +20,10 @@ import trio
 from ._lmnt_dialect import DIALECTS, ErrorType, Failure, Finish, Flush, Reset, Text, decode_object, public
 from ._lmnt_frames import FrameSender
 from ._lmnt_init import find_dialect, parse_init
-from ._websocket import Closing
+from ._websocket import Closing, close_after
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
 
     from ._lmnt_dialect import Command, Dialect
     from ._server import Connection, Segment
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from ._websocket import WebSocketPeer
     from .lmnt import LMNTOptions
 
-__all__ = ["ERROR_MESSAGES", "Inserts", "LMNTSession"]
+__all__ = ["ERROR_MESSAGES", "LMNTSession"]
 
 MAX_JOBS = 1000
 """Jobs that may wait; a client that asks for more is not read until one is done."""
@@ -51,21 +49,6 @@ ERROR_MESSAGES: dict[ErrorType, str] = {
     "rate_limit_error": "Too many requests",
     "internal_server_error": "Internal server error",
 }
-
-
-class Inserts(dict[str, str]):
-    """The messages that faults insert on one connection.
-
-    Attributes:
-        error_frame: gives the error, or fails with it; the connection's own as soon as it has a session.
-    """
-
-    def __init__(self, messages: Mapping[str, str]) -> None:
-        super().__init__(messages)
-        self.error_frame: Callable[[], str] = partial(messages.__getitem__, "error_frame")
-
-    def __getitem__(self, name: str) -> str:
-        return self.error_frame() if name == "error_frame" else super().__getitem__(name)
 
 
 @attrs.frozen
@@ -109,7 +92,6 @@ class LMNTSession:
     Args:
         connection: the connection, for its options, its log and its segments.
         peer: its websocket.
-        inserts: what faults insert on it.
         voice: what speaks if the options ask for it.
     """
 
@@ -119,13 +101,12 @@ class LMNTSession:
         self,
         connection: Connection[LMNTOptions],
         peer: WebSocketPeer,
-        inserts: Inserts,
         voice: Voice | None,
     ) -> None:
         self._connection = connection
         self._peer = peer
         self._voice = voice
-        self._request_id = _request_id(connection)
+        self._request_id = connection.request_id
         self._dialect: Dialect = DIALECTS["1.0"]  # until the init says otherwise
         self._jobs_in, self._jobs_out = trio.open_memory_channel[_Job](MAX_JOBS)
         self._buffer = ""
@@ -136,7 +117,8 @@ class LMNTSession:
         self._generation = 0
         self._nap = trio.CancelScope()
         self._stale: Recording | None = None
-        inserts.error_frame = self._fail_by_fault
+        self._insert = peer.insert
+        peer.insert = self._insert_for
 
     @property
     def _options(self) -> LMNTOptions:
@@ -152,7 +134,7 @@ class LMNTSession:
             await self._peer.run(
                 partial(self._answer_failure, self._read),
                 partial(self._answer_failure, self._work),
-                self._limit_session,
+                partial(close_after, self._options.session_limit, 1001, "session limit"),
             )
 
     # Failures.
@@ -170,8 +152,10 @@ class LMNTSession:
                 await self._send_past_failure(self._error(fault))
             raise Closing(1002) from None
 
-    def _fail_by_fault(self) -> str:
-        """The error that a fault wants inserted; as the connection's failure, unless it should go on."""
+    def _insert_for(self, fault: str) -> str:
+        """What a fault wants inserted; an error as the connection's failure, unless it should go on."""
+        if fault != "error_frame":
+            return self._insert(fault)
         kind = self._options.error_type
         failure = Failure(kind, ERROR_MESSAGES[kind])
         if self._options.error_closes:
@@ -208,12 +192,10 @@ class LMNTSession:
         return decoded
 
     async def _receive_in_time(self) -> str | bytes:
-        timeout = self._options.idle_timeout
-        if timeout is None:
-            return await self._peer.receive()
-        with trio.move_on_after(timeout):
-            return await self._peer.receive()
-        raise Closing(1001, "idle timeout")
+        message = await self._peer.receive_within(self._options.idle_timeout)
+        if message is None:
+            raise Closing(1001, "idle timeout")
+        return message
 
     async def _begin(self, message: dict[str, Any]) -> None:
         options = self._options
@@ -417,14 +399,6 @@ class LMNTSession:
         self._connection.log("sent", message=text)
         await self._peer.send(text)
 
-    async def _limit_session(self) -> None:
-        limit = self._options.session_limit
-        if limit is None:
-            await trio.sleep_forever()
-        else:
-            await trio.sleep(limit)
-            raise Closing(1001, "session limit")
-
 
 def _speakable(text: str) -> str:
     """As much of a text as ends with a whole word; all of it if it is a single one."""
@@ -432,9 +406,3 @@ def _speakable(text: str) -> str:
     while whole and not text[whole - 1].isspace():
         whole -= 1
     return text[:whole] or text
-
-
-def _request_id(connection: Connection[LMNTOptions]) -> str:
-    """The session's id, the same in every run with the same seed."""
-    source = random.Random(f"{connection.options.seed}/{connection.number}")  # noqa: S311 -- not a secret
-    return str(uuid.UUID(int=source.getrandbits(128), version=4))

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import attrs
 
+from ._checks import at_least, positive
 from ._faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Self
 
-__all__ = ["Options", "parse_pairs"]
+__all__ = ["Options", "SimulatorOptions", "parse_pairs"]
 
 _T = TypeVar("_T")
 
@@ -24,14 +25,32 @@ _BOOLEANS = {
 
 
 @attrs.frozen(kw_only=True)
-class Options:
-    """What every simulator can be told; each provider's options extend it.
+class SimulatorOptions:
+    """What every simulator can be told; each provider's options extend it.  Times are in seconds.
+
+    Where a provider is known to have limits, its options give these fields other defaults.
 
     Attributes:
-        faults: what goes wrong, none by default.
+        faults: what goes wrong, none by default; see :class:`~voicetrio.simulators.Faults`.
+
+        api_key: the only key or token that is accepted; None accepts any that is not empty.
+        seed: of whatever is random, such as request ids.
+        concurrent_limit: connections open at once before the next gets 429; None for no limit.
+        session_limit: seconds after which the connection is closed; None for no limit.
+        idle_timeout: seconds without a message of the client after which it is closed; None for no limit.
     """
 
     faults: Faults = attrs.Factory(Faults)
+
+    api_key: str | None = attrs.field(default=None, repr=False)
+    seed: int = 0
+    concurrent_limit: int | None = attrs.field(default=None, validator=at_least(0))
+    session_limit: float | None = attrs.field(default=None, validator=positive)
+    idle_timeout: float | None = attrs.field(default=None, validator=positive)
+
+    def accepts(self, key: str) -> bool:
+        """Whether `key` is good."""
+        return bool(key) and self.api_key in (None, key)
 
     @classmethod
     def parse(cls, pairs: Iterable[str]) -> Self:
@@ -44,6 +63,10 @@ class Options:
             ValueError: a key is unknown or given twice, or a value is not one of its key's; the message names both.
         """
         return parse_pairs(cls, pairs)
+
+
+Options = SimulatorOptions
+"""The name by which the command line knows them."""
 
 
 def parse_pairs(cls: type[_T], pairs: Iterable[str]) -> _T:

@@ -21,7 +21,7 @@ import trio
 from ._connection import Connection
 from ._faults import NO_FAULTS, Faults
 from ._nursery import lone_error
-from ._options import Options
+from ._options import SimulatorOptions
 from ._wire import Disconnected
 from .tagged import SEGMENTS
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Segment", "Server", "Simulator"]
 
-OptionsT = TypeVar("OptionsT", bound=Options)
+OptionsT = TypeVar("OptionsT", bound=SimulatorOptions)
 
 CLOSE_TIMEOUT = 1.0
 """Seconds for TLS to say goodbye."""
@@ -176,7 +176,47 @@ class Server(Generic[OptionsT]):
 
 
 class Simulator(ABC, Generic[OptionsT]):
-    """A provider's side of its protocol.
+    """A provider's side of its protocol: what to extend for a new one, whatever it does.
+
+    One that sends speech extends :class:`~voicetrio.simulators.SpeechSimulator`, whose options have a pace and a length
+    of frames as well.  The others begin like this one, which counts the bytes that it is sent::
+
+        @attrs.frozen(kw_only=True)
+        class CounterOptions(SimulatorOptions):
+            unit: Literal["bytes", "bits"] = "bytes"
+
+
+        class CounterSimulator(Simulator[CounterOptions]):
+            path = "/count"
+
+            async def handle(self, connection):
+                options = connection.options
+                if not options.accepts(connection.request.headers.get("x-api-key", "")):
+                    await self.refuse(connection, 401)
+                elif connection.over_limit:
+                    await self.refuse(connection, 429)
+                elif connection.request.upgrade:
+                    peer = await connection.accept([("x-request-id", connection.request_id)])
+                    limit = partial(close_after, options.session_limit, 1000, "session limit")
+                    await peer.run(partial(self.count, connection, peer), limit)
+                else:  # one HTTP exchange; `connection.stream` for a body in pieces, such as server-sent events
+                    await connection.answer(200, body=str(len(connection.request.body)).encode())
+
+            async def count(self, connection, peer):
+                total = 0
+                while (message := await peer.receive_within(connection.options.idle_timeout)) is not None:
+                    total += len(message)
+                    await peer.send(f'{{"{connection.options.unit}":{total}}}')
+                raise Closing(1001, "idle timeout")
+
+
+        async with CounterSimulator(CounterOptions(idle_timeout=5)).serve() as server:
+            ...
+
+    A loop given to :meth:`WebSocketPeer.run` ends the connection by raising :class:`Closing`.  All faults befall it
+    without a line of its own, if `inserts` and `refusal` know the provider's messages.  Read ``connection.options``
+    each time: they can be replaced while it runs.  What is sent and received belongs in the log,
+    ``connection.log("sent", message=…)``, without its secrets.
 
     Args:
         options: how it behaves, to begin with.
@@ -201,8 +241,11 @@ class Simulator(ABC, Generic[OptionsT]):
             Disconnected: the client is gone.
         """
 
-    def inserts(self, options: OptionsT) -> Mapping[str, str]:  # noqa: ARG002 -- for those that override it
-        """For each fault that inserts a message, that message."""
+    def inserts(
+        self,
+        connection: Connection[OptionsT],  # noqa: ARG002 -- for those that override it
+    ) -> Mapping[str, str]:
+        """For each fault that inserts a message, that message; asked for on `connection` when it is committed."""
         return {
             "unknown_message": '{"type":"FromTheFuture","since":2031}',
             "non_json": "this is {not JSON",
@@ -217,6 +260,15 @@ class Simulator(ABC, Generic[OptionsT]):
     ) -> tuple[list[tuple[str, str]], bytes]:
         """Headers and body with which this provider refuses a request."""
         return [("Content-Type", "application/json")], json.dumps({"error": f"status {status}"}).encode()
+
+    async def refuse(self, connection: Connection[OptionsT], status: int) -> None:
+        """Refuse the request of a connection in this provider's words; the connection ends with it.
+
+        Raises:
+            Disconnected: the client is gone.
+        """
+        headers, body = self.refusal(connection, status)
+        await connection.refuse(status, headers=headers, body=body)
 
     @asynccontextmanager
     async def serve(

@@ -155,12 +155,10 @@ class SmallestSession:
                 await self._refuse(error, message)
 
     async def _receive(self) -> str | bytes:
-        timeout = self._timeout
-        if timeout is None:
-            return await self._peer.receive()
-        with trio.move_on_after(timeout):
-            return await self._peer.receive()
-        message = f"Connection timed out after {timeout:g} seconds of inactivity"
+        received = await self._peer.receive_within(self._timeout)
+        if received is not None:
+            return received
+        message = f"Connection timed out after {self._timeout:g} seconds of inactivity"
         with suppress(Disconnected):  # a client that has closed already is told nothing
             await self._synthesizer.send(error_message(self._options, RequestError(message, "TIMEOUT")))
         raise Closing(1000)

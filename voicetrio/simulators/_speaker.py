@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import attrs
 
 from ._checks import at_least, positive
-from ._options import Options
+from ._options import SimulatorOptions
 from ._server import Simulator
 from ._speech import SpokenWord
 from .tagged import tagged_pcm
@@ -29,13 +29,10 @@ _WORD = re.compile(r"\S+")
 
 
 @attrs.frozen(kw_only=True)
-class SpeechOptions(Options):
+class SpeechOptions(SimulatorOptions):
     """What every simulated voice can be told.  Times are in seconds unless the name says milliseconds.
 
     Attributes:
-        faults: what goes wrong, see :class:`~voicetrio.simulators.Faults`.
-
-        api_key: the only key or token that is accepted; None accepts any that is not empty.
         first_audio: from what asks for speech to its first audio.
         speed: audio is sent this many times faster than it plays; ``inf`` for as fast as the client takes it.
         ms_per_char: milliseconds of audio for each character of text.
@@ -48,14 +45,12 @@ class SpeechOptions(Options):
         empty_frames: send an empty frame before every frame of audio.
     """
 
-    api_key: str | None = attrs.field(default=None, repr=False)
     first_audio: float = attrs.field(default=0.137, validator=at_least(0))
     speed: float = attrs.field(default=4.0, validator=positive)
     ms_per_char: float = attrs.field(default=60.0, validator=positive)
     frame_ms: float = attrs.field(default=40.0, validator=positive)
     frame_ms_min: float | None = attrs.field(default=None, validator=positive)
     frame_ms_max: float | None = attrs.field(default=None, validator=positive)
-    seed: int = 0
     voice: bool = False
     odd_frames: bool = False
     empty_frames: bool = False

@@ -11,6 +11,7 @@ A connection ends in one of two ways, both exceptions, so that the loops of a si
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,11 +23,12 @@ from ._nursery import lone_error
 from ._wire import Disconnected, Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable
+    from typing import NoReturn
 
     from ._faults import Faults, FaultState
 
-__all__ = ["Closing", "Log", "WebSocketPeer"]
+__all__ = ["Closing", "Log", "WebSocketPeer", "close_after"]
 
 MAX_MESSAGE = 1 << 20
 """Bytes (characters of text) of one message from the client; no vendor takes more."""
@@ -63,10 +65,13 @@ class WebSocketPeer:
     Args:
         wire: the bytes, after the handshake.
         state: the faults and their counts.
-        inserts: for each fault that inserts a message, that message.
+        insert: gives the message that a fault of this name inserts, when it is committed.
         log: where faults and the end are noted.
         trailing: bytes that came with the handshake.
         too_big: reason of the Close frame (code 1009) for a message over 1 MiB.
+
+    Attributes:
+        insert: as above; a session may put its own here, one that knows what is being spoken about.
     """
 
     def __init__(
@@ -74,14 +79,14 @@ class WebSocketPeer:
         wire: Wire,
         state: FaultState,
         *,
-        inserts: Mapping[str, str],
+        insert: Callable[[str], str],
         log: Log,
         trailing: bytes = b"",
         too_big: str = "message too big",
     ) -> None:
         self._wire = wire
         self._state = state
-        self._inserts = inserts
+        self.insert = insert
         self._log = log
         self._too_big = too_big
         self._protocol = Connection(ConnectionType.SERVER, trailing_data=trailing)
@@ -132,6 +137,17 @@ class WebSocketPeer:
                 elif isinstance(event, CloseConnection):
                     await self._answer_close(event)
             self._protocol.receive_data(await self._wire.receive())
+
+    async def receive_within(self, seconds: float | None) -> str | bytes | None:
+        """The next message, or None if none comes within `seconds`; None waits for ever.
+
+        Raises:
+            Disconnected: the connection is gone, or the client closed it and was answered.
+            Closing: the client broke the websocket protocol.
+        """
+        with trio.move_on_after(math.inf if seconds is None else seconds):
+            return await self.receive()
+        return None
 
     async def run(self, *loops: Callable[[], Awaitable[None]]) -> None:
         """Run the loops of a connection until one of them returns or ends the connection, and close it as it asks.
@@ -232,7 +248,7 @@ class WebSocketPeer:
                 continue  # another task was faster
             state.pending.remove(name)
             self._log("fault", name=name)
-            await self._wire.send(self._encode(self._inserts[name], faults.fragment))
+            await self._wire.send(self._encode(self.insert(name), faults.fragment))
         if _reached(faults.half_open_after, state):
             self._log("fault", name="half_open_after")
             self._wire.half_open = True
@@ -243,6 +259,16 @@ class WebSocketPeer:
         if _reached(faults.close_after, state):
             self._log("fault", name="close_after")
             raise Closing(faults.close_code, faults.close_reason)
+
+
+async def close_after(seconds: float | None, code: int, reason: str = "") -> NoReturn:
+    """A loop that ends the connection after a while; never, if that is None.
+
+    Raises:
+        Closing: the time is over.
+    """
+    await trio.sleep(math.inf if seconds is None else seconds)
+    raise Closing(code, reason)
 
 
 def _reached(count: int | None, state: FaultState) -> bool:

@@ -12,7 +12,6 @@ mu-law and A-law only the length and the upper bits survive.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -27,7 +26,6 @@ from ._cartesia_upgrade import (
     Upgrade,
     asked_version,
     check_upgrade,
-    make_request_id,
     refusal_body,
 )
 from ._checks import at_least, positive
@@ -91,7 +89,6 @@ class CartesiaOptions(SpeechOptions):
         session_limit: seconds after which the connection is closed with 1000; None for no limit.
     """
 
-    concurrent_limit: int | None = attrs.field(default=None, validator=at_least(0))
     context_limit: int | None = attrs.field(default=None, validator=at_least(0))
 
     buffer_delay: float | None = attrs.field(default=None, validator=at_least(0))
@@ -120,11 +117,6 @@ class CartesiaOptions(SpeechOptions):
 
     idle_timeout: float | None = attrs.field(default=300.0, validator=positive)
     idle_code: int = attrs.field(default=1000, validator=at_least(1000))
-    session_limit: float | None = attrs.field(default=None, validator=positive)
-
-
-_version: ContextVar[str] = ContextVar("voicetrio.cartesia.version", default=VERSIONS[-1])
-"""Version of the connection of this task: what is inserted must have its shape, and `inserts` is told options alone."""
 
 
 class CartesiaSimulator(SpeechSimulator[CartesiaOptions]):
@@ -152,7 +144,6 @@ class CartesiaSimulator(SpeechSimulator[CartesiaOptions]):
             headers, body = _worded(connection, refusal)
             await connection.refuse(refusal.status, headers=headers, body=body)
             return
-        _version.set(upgrade.version)
         peer = await connection.accept([("x-request-id", upgrade.request_id)])
         await CartesiaSession(connection, peer, upgrade, self._live, self.voice).run()
 
@@ -160,13 +151,14 @@ class CartesiaSimulator(SpeechSimulator[CartesiaOptions]):
         """Headers and body of a refusal, as Cartesia words it."""
         return _worded(connection, Refusal.of(status))
 
-    def inserts(self, options: CartesiaOptions) -> Mapping[str, str]:
+    def inserts(self, connection: Connection[CartesiaOptions]) -> Mapping[str, str]:
         """The messages that faults insert; the error names no context, so it is about all of them."""
+        version = asked_version(connection.request) or VERSIONS[-1]
         error = error_event(
-            _version.get(), "internal", 500, None, "Internal server error", "Something went wrong.", None
+            version, connection.request_id, 500, None, "Internal server error", "Something went wrong.", None
         )
         return {
-            **super().inserts(options),
+            **super().inserts(connection),
             "unknown_message": '{"type":"from_the_future","done":false,"status_code":206,"since":2031}',
             "error_frame": msgspec.json.encode(error).decode(),
         }
@@ -177,20 +169,15 @@ class CartesiaSimulator(SpeechSimulator[CartesiaOptions]):
         Raises:
             Refusal: it cannot be had.
         """
-        options = connection.options
         if not connection.request.path.endswith(self.path):
             raise Refusal.of(404)
-        upgrade = check_upgrade(connection.request, options.api_key, _request_id(connection))
-        if options.concurrent_limit is not None and connection.server.open_connections > options.concurrent_limit:
+        upgrade = check_upgrade(connection.request, connection.options, connection.request_id)
+        if connection.over_limit:
             raise Refusal.of(429)
         return upgrade
 
 
 def _worded(connection: Connection[CartesiaOptions], refusal: Refusal) -> tuple[list[tuple[str, str]], bytes]:
-    request_id = _request_id(connection)
+    request_id = connection.request_id
     content_type, body = refusal_body(refusal, asked_version(connection.request), request_id)
     return [("Content-Type", content_type), ("x-request-id", request_id)], body
-
-
-def _request_id(connection: Connection[CartesiaOptions]) -> str:
-    return make_request_id(connection.options.seed, connection.number)

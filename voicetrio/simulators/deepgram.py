@@ -12,7 +12,6 @@ of which only the length and the upper bits survive.
 from __future__ import annotations
 
 import json
-import random
 import uuid
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -69,15 +68,12 @@ class DeepgramOptions(SpeechOptions):
         audio_before_asked: send this many frames of audio right after Metadata, as a segment of their own.
     """
 
-    concurrent_limit: int | None = attrs.field(default=None, validator=at_least(0))
-
     flush_limit: int = attrs.field(default=20, validator=at_least(0))
     flush_window: float = attrs.field(default=60.0, validator=positive)
     speak_limit: int = attrs.field(default=2000, validator=positive)
     characters_limit: int = attrs.field(default=2400, validator=at_least(0))
     characters_window: float = attrs.field(default=60.0, validator=positive)
     session_limit: float | None = attrs.field(default=3600.0, validator=positive)
-    idle_timeout: float | None = attrs.field(default=None, validator=positive)
 
     warning: Literal["wire", "spec"] = "wire"
     error_shape: Literal["description", "err_code"] = "description"
@@ -118,8 +114,8 @@ class DeepgramSimulator(SpeechSimulator[DeepgramOptions]):
         if not request.path.endswith(self.path):
             await self._refuse(connection, 404, "NOT_FOUND", "The page you are looking for does not exist.")
             return
-        subprotocol = _accepted_subprotocol(request, options.api_key)
-        if subprotocol is None and not _authorized(request.headers.get("authorization", ""), options.api_key):
+        subprotocol = _accepted_subprotocol(request, options)
+        if subprotocol is None and not _authorized(request.headers.get("authorization", ""), options):
             await self._refuse(connection, 401, "INVALID_AUTH", "Invalid credentials.")
             return
         if not request.upgrade:
@@ -130,8 +126,7 @@ class DeepgramSimulator(SpeechSimulator[DeepgramOptions]):
         except QueryError as error:
             await self._refuse(connection, 400, error.code, error.message)
             return
-        limit = options.concurrent_limit
-        if limit is not None and connection.server.open_connections > limit:
+        if connection.over_limit:
             await self._refuse(connection, 429, "TOO_MANY_REQUESTS", "Too many requests. Please try again later.")
             return
         await self._speak(connection, settings, subprotocol)
@@ -141,18 +136,18 @@ class DeepgramSimulator(SpeechSimulator[DeepgramOptions]):
         code, message = _REFUSALS.get(status, ("INTERNAL_SERVER_ERROR", f"Status {status}."))
         return self._refusal(connection, code, message)
 
-    def inserts(self, options: DeepgramOptions) -> Mapping[str, str]:
+    def inserts(self, connection: Connection[DeepgramOptions]) -> Mapping[str, str]:
         """The messages that faults insert."""
         error = {
             "description": {"type": "Error", "description": "An internal error occurred.", "code": "INTERNAL"},
             "err_code": {"type": "Error", "err_code": "INTERNAL", "err_msg": "An internal error occurred."},
         }
-        return {**super().inserts(options), "error_frame": json.dumps(error[options.error_shape])}
+        return {**super().inserts(connection), "error_frame": json.dumps(error[connection.options.error_shape])}
 
     async def _speak(
         self, connection: Connection[DeepgramOptions], settings: SpeechSettings, subprotocol: str | None
     ) -> None:
-        request_id = _request_id(connection)
+        request_id = connection.request_id
         headers = [
             ("dg-request-id", request_id),
             ("dg-model-name", settings.model),
@@ -173,7 +168,7 @@ class DeepgramSimulator(SpeechSimulator[DeepgramOptions]):
     def _refusal(
         self, connection: Connection[DeepgramOptions], code: str, message: str
     ) -> tuple[list[tuple[str, str]], bytes]:
-        request_id = _request_id(connection)
+        request_id = connection.request_id
         body = {"err_code": code, "err_msg": message, "request_id": request_id}
         headers = [("Content-Type", "application/json"), ("dg-request-id", request_id), ("dg-error", message)]
         return headers, json.dumps(body).encode()
@@ -197,28 +192,18 @@ _REFUSALS = {
 }
 
 
-def _authorized(authorization: str, api_key: str | None) -> bool:
+def _authorized(authorization: str, options: DeepgramOptions) -> bool:
     """Whether an Authorization header is good: ``Token`` and an API key, or ``Bearer`` and a token."""
     scheme, _, credentials = authorization.strip().partition(" ")
-    return scheme.lower() in ("token", "bearer") and _good(credentials.strip(), api_key)
+    return scheme.lower() in ("token", "bearer") and options.accepts(credentials.strip())
 
 
-def _accepted_subprotocol(request: Request, api_key: str | None) -> str | None:
+def _accepted_subprotocol(request: Request, options: DeepgramOptions) -> str | None:
     """The subprotocol that carried a good key, for browsers, which cannot send the header: ``token, <key>``."""
     offered = request.subprotocols
-    if len(offered) == 2 and offered[0].lower() in ("token", "bearer") and _good(offered[1], api_key):
+    if len(offered) == 2 and offered[0].lower() in ("token", "bearer") and options.accepts(offered[1]):
         return offered[0]
     return None
-
-
-def _good(credentials: str, api_key: str | None) -> bool:
-    return bool(credentials) and (api_key is None or credentials == api_key)
-
-
-def _request_id(connection: Connection[DeepgramOptions]) -> str:
-    """The connection's id, the same in every run with the same seed."""
-    source = random.Random(f"{connection.options.seed}/{connection.number}")  # noqa: S311 -- not a secret
-    return str(uuid.UUID(int=source.getrandbits(128), version=4))
 
 
 def _model_uuid(model: str) -> str:

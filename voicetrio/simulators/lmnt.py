@@ -18,19 +18,16 @@ a session is refused in words that say so.
 from __future__ import annotations
 
 import json
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import attrs
 
-from ._checks import at_least, positive
-from ._lmnt_dialect import DIALECTS, ErrorType
-from ._lmnt_session import ERROR_MESSAGES, Inserts, LMNTSession
+from ._checks import at_least
+from ._lmnt_dialect import ErrorType
+from ._lmnt_session import LMNTSession
 from ._speaker import SpeechOptions, SpeechSimulator
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ._server import Connection
     from ._speech import Voice
 
@@ -82,10 +79,6 @@ class LMNTOptions(SpeechOptions):
             init), as a segment of their own.
     """
 
-    concurrent_limit: int | None = attrs.field(default=None, validator=at_least(0))
-    session_limit: float | None = attrs.field(default=None, validator=positive)
-    idle_timeout: float | None = attrs.field(default=None, validator=positive)
-
     known_voice: str | None = None
     unknown_version: Literal["refuse", "1.2"] = "refuse"
     typed_model: Literal["check", "ignore"] = "check"
@@ -112,13 +105,6 @@ class LMNTOptions(SpeechOptions):
     audio_before_asked: int = attrs.field(default=0, validator=at_least(0))
 
 
-_inserts: ContextVar[Inserts] = ContextVar("_inserts")
-"""What faults insert on the connection of this task.
-
-`accept` asks for it by the options alone, but an error looks different in each dialect.
-"""
-
-
 class LMNTSimulator(SpeechSimulator[LMNTOptions]):
     """A server that speaks LMNT's protocol.
 
@@ -137,18 +123,15 @@ class LMNTSimulator(SpeechSimulator[LMNTOptions]):
 
     async def handle(self, connection: Connection[LMNTOptions]) -> None:
         """Check path and upgrade; whatever else can be wrong is told on the websocket."""
-        request, limit = connection.request, connection.options.concurrent_limit
+        request = connection.request
         if not request.path.endswith(self.path):
-            await self._refuse(connection, 403 if request.upgrade else 404)
+            await self.refuse(connection, 403 if request.upgrade else 404)
         elif not request.upgrade:
-            await self._refuse(connection, 404)
-        elif limit is not None and connection.server.open_connections > limit:
-            await self._refuse(connection, 429)
+            await self.refuse(connection, 404)
+        elif connection.over_limit:
+            await self.refuse(connection, 429)
         else:
-            inserts = Inserts(self.inserts(connection.options))
-            _inserts.set(inserts)
-            peer = await connection.accept()
-            await LMNTSession(connection, peer, inserts, self.voice).run()
+            await LMNTSession(connection, await connection.accept(), self.voice).run()
 
     def refusal(
         self,
@@ -158,18 +141,6 @@ class LMNTSimulator(SpeechSimulator[LMNTOptions]):
         """Headers and body of a refusal, as LMNT words it."""
         body = {"detail": "Not Found"} if status == 404 else {"error": _REFUSALS.get(status, f"Status {status}")}
         return [("Content-Type", "application/json")], json.dumps(body).encode()
-
-    def inserts(self, options: LMNTOptions) -> Mapping[str, str]:
-        """The messages that faults insert; on a connection, the error is in its dialect."""
-        known = _inserts.get(None)
-        if known is not None:
-            return known
-        error = DIALECTS["1.2"].error("", options.error_type, ERROR_MESSAGES[options.error_type])
-        return {**super().inserts(options), "error_frame": json.dumps(error)}
-
-    async def _refuse(self, connection: Connection[LMNTOptions], status: int) -> None:
-        headers, body = self.refusal(connection, status)
-        await connection.refuse(status, headers=headers, body=body)
 
 
 _REFUSALS = {

@@ -22,9 +22,7 @@ Over HTTP, a chunk of audio counts as a message for the faults (see :mod:`voicet
 from __future__ import annotations
 
 import json
-import random
 import re
-import uuid
 import weakref
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -107,11 +105,9 @@ class SmallestOptions(SpeechOptions):
         wav_length: whether a wav file's head tells its length, or 0xFFFFFFFF, as what is streamed has to.
     """
 
-    concurrent_limit: int | None = attrs.field(default=None, validator=at_least(0))
     running_limit: int | None = attrs.field(default=None, validator=at_least(1))
     excess: Literal["queue", "error"] = "error"
     idle_timeout: float | None = attrs.field(default=60.0, validator=positive)
-    session_limit: float | None = attrs.field(default=None, validator=positive)
 
     legacy: Literal["works", "gone"] = "works"
     voices: str | None = None
@@ -169,7 +165,7 @@ class SmallestSimulator(SpeechSimulator[SmallestOptions]):
         socket, post = endpoint
         if model is not None and (options.legacy == "gone" or model != LIVING_MODEL):
             await self._refuse(connection, 410, f"The model {model} is deprecated. Use lightning_v3.1.")
-        elif not _authorized(request.headers.get("authorization", ""), options.api_key):
+        elif not _authorized(request.headers.get("authorization", ""), options):
             await self._refuse(connection, 401)
         elif request.upgrade and socket:
             await self._serve_socket(connection)
@@ -182,11 +178,11 @@ class SmallestSimulator(SpeechSimulator[SmallestOptions]):
         """Headers and body of a refusal, as Smallest words it."""
         return self._refusal(connection, status, None)
 
-    def inserts(self, options: SmallestOptions) -> Mapping[str, str]:
+    def inserts(self, connection: Connection[SmallestOptions]) -> Mapping[str, str]:
         """The messages that faults insert."""
-        error = error_message(options, RequestError("Internal server error", "INTERNAL_ERROR"))
+        error = error_message(connection.options, RequestError("Internal server error", "INTERNAL_ERROR"))
         return {
-            **super().inserts(options),
+            **super().inserts(connection),
             "unknown_message": json.dumps({"status": "from_the_future", "data": {"since": 2031}}),
             "wrong_shape": json.dumps([{"status": None}]),
             "error_frame": json.dumps(error),
@@ -218,7 +214,7 @@ class SmallestSimulator(SpeechSimulator[SmallestOptions]):
         if account.full and not account.queues:
             await self._refuse(connection, 429)
             return
-        inserts = self.inserts(connection.options)
+        inserts = self.inserts(connection)
         speech = HttpSpeech(connection, message.text or "", request, account, self.voice, inserts)
         await (speech.answer_events() if events else speech.answer_audio())
 
@@ -240,9 +236,7 @@ class SmallestSimulator(SpeechSimulator[SmallestOptions]):
         body: dict[str, str] = {"error": error, "message": message or usual}
         if status == 410:
             body = {"status": "error", "error_code": "MODEL_DEPRECATED", "message": message or usual}
-        source = random.Random(f"{connection.options.seed}/{connection.number}")  # noqa: S311 -- not a secret
-        request_id = str(uuid.UUID(int=source.getrandbits(128), version=4))
-        headers = [("Content-Type", "application/json"), ("x-request-id", request_id)]
+        headers = [("Content-Type", "application/json"), ("x-request-id", connection.request_id)]
         return headers, json.dumps(body).encode()
 
     async def _refuse(self, connection: Connection[SmallestOptions], status: int, message: str | None = None) -> None:
@@ -269,11 +263,10 @@ _REFUSALS = {
 }
 
 
-def _authorized(authorization: str, api_key: str | None) -> bool:
+def _authorized(authorization: str, options: SmallestOptions) -> bool:
     """Whether the Authorization header holds a good key: ``Bearer`` and the key."""
     scheme, _, key = authorization.strip().partition(" ")
-    key = key.strip()
-    return scheme.lower() == "bearer" and bool(key) and (api_key is None or key == api_key)
+    return scheme.lower() == "bearer" and options.accepts(key.strip())
 
 
 def _timeout(connection: Connection[SmallestOptions]) -> float | None:
