@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import attrs
 
 from ._server import Simulator
 from .cartesia import CartesiaOptions, CartesiaSimulator
-from .cartesia_stt import CartesiaSTTOptions, CartesiaSTTSimulator
+from .cartesia_stt import CartesiaSTTSimulator, ListeningOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,8 +20,8 @@ __all__ = ["CartesiaAPIOptions", "CartesiaAPISimulator"]
 
 
 @attrs.frozen(kw_only=True)
-class CartesiaAPIOptions(CartesiaOptions, CartesiaSTTOptions):
-    """The options of both, by the same names; what both have, such as `idle_timeout`, has the voice's default."""
+class CartesiaAPIOptions(CartesiaOptions, ListeningOptions):
+    """The options of both, by the same names; what both have, such as `idle_timeout`, is that of the voice."""
 
 
 class CartesiaAPISimulator(Simulator[CartesiaAPIOptions]):
@@ -39,8 +39,9 @@ class CartesiaAPISimulator(Simulator[CartesiaAPIOptions]):
 
     def __init__(self, options: CartesiaAPIOptions | None = None, *, voice: Voice | None = None) -> None:
         super().__init__(CartesiaAPIOptions() if options is None else options)
-        self._voice = CartesiaSimulator(self.options, voice=voice)
-        self._ear = CartesiaSTTSimulator(self.options)
+        # Each reads no more of the options than what is its own.
+        self._voice = cast("Simulator[CartesiaAPIOptions]", CartesiaSimulator(self.options, voice=voice))
+        self._ear = cast("Simulator[CartesiaAPIOptions]", CartesiaSTTSimulator())
 
     async def handle(self, connection: Connection[CartesiaAPIOptions]) -> None:
         """Speak or listen."""
@@ -55,5 +56,4 @@ class CartesiaAPISimulator(Simulator[CartesiaAPIOptions]):
         return self._one_for(connection).inserts(connection)
 
     def _one_for(self, connection: Connection[CartesiaAPIOptions]) -> Simulator[CartesiaAPIOptions]:
-        # Each reads no more of the options than what is its own.
-        return self._ear if "/stt/" in connection.request.path else self._voice  # type: ignore[return-value]
+        return self._ear if "/stt/" in connection.request.path else self._voice

@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 
     from ._connection import Connection
 
-__all__ = ["CartesiaSTTOptions", "CartesiaSTTSimulator", "Cue"]
+__all__ = ["CartesiaSTTOptions", "CartesiaSTTSimulator", "Cue", "ListeningOptions"]
 
 PATH, TURNS_PATH = "/stt/websocket", "/stt/turns/websocket"
 
 
-# Without slots, so that the options of several simulators can be put together: see `cartesia_api`.
+# Without slots, and apart from the options of all simulators, so that `cartesia_api` can have those of the voice, too.
 @attrs.frozen(kw_only=True, slots=False)
-class CartesiaSTTOptions(SimulatorOptions):
-    """How the simulated Cartesia listens.  Times are in seconds unless the name says milliseconds.
+class ListeningOptions:
+    """How it listens.  Times are in seconds unless the name says milliseconds.
 
     Attributes:
         word_ms: of audio for each word.
@@ -59,9 +59,6 @@ class CartesiaSTTOptions(SimulatorOptions):
         eager_end: whether ``turn.eager_end`` comes with the last word of a turn.
         resume: whether it also comes after the first word of a turn, and ``turn.resume`` at once.
         error_shape: of error events: what the version of the API says, or the old one or the new one all the same.
-        idle_timeout: seconds without a message from the client after which the connection is closed; pings do not
-            count.  (Cartesia: 20 in an older text, 180 in a newer one.)
-        idle_code: the close code then.
     """
 
     word_ms: float = attrs.field(default=250.0, validator=positive)
@@ -79,6 +76,18 @@ class CartesiaSTTOptions(SimulatorOptions):
     eager_end: bool = True
     resume: bool = False
     error_shape: Literal["version", "old", "new"] = "version"
+
+
+@attrs.frozen(kw_only=True)
+class CartesiaSTTOptions(SimulatorOptions, ListeningOptions):
+    """How the simulated Cartesia behaves, see also :class:`ListeningOptions`.
+
+    Attributes:
+        idle_timeout: seconds without a message from the client after which the connection is closed; pings do not
+            count.  (Cartesia: 20 in an older text, 180 in a newer one.)
+        idle_code: the close code then.
+    """
+
     idle_timeout: float | None = attrs.field(default=20.0, validator=positive)
     idle_code: int = attrs.field(default=1000, validator=at_least(1000))
 
