@@ -152,7 +152,9 @@ async def test_s7_a_lost_connection_does_not_take_the_next_one_along(autojump_cl
 async def test_s7_a_close_code_is_an_error(autojump_clock):
     faults = Faults(close_after=1, close_code=1008, close_reason="Missing something")
     async with listening(MANUAL, faults=faults) as it:
-        await it.talk(1.0)
+        with pytest.raises(BadRequest):
+            await it.talk(1.0)
+        await it.ended.wait()
     assert isinstance(it.error, BadRequest)
     assert (it.error.code, it.error.reason) == (1008, "Missing something")
 
@@ -178,14 +180,15 @@ async def test_s7_a_refusal_in_band_is_an_error(shape, autojump_clock):
 
 
 @pytest.mark.parametrize(
-    ("message", "kind", "status"),
+    ("fields", "kind", "status"),
     [
-        ({"type": "error", "message": "too many", "code": 429}, RateLimited, 429),
-        ({"type": "error", "title": "Oh", "message": "no", "status_code": 500, "error_code": None}, ServiceUnavailable, 500),
-        ({"type": "error", "title": "No", "message": "such", "status_code": 404, "error_code": "model_not_found"}, BadRequest, 404),
+        ({"message": "too many", "code": 429}, RateLimited, 429),
+        ({"title": "Oh", "message": "no", "status_code": 500, "error_code": None}, ServiceUnavailable, 500),
+        ({"title": "No", "message": "such", "status_code": 404, "error_code": "model_not_found"}, BadRequest, 404),
     ],
-)  # fmt: skip
-async def test_s8_errors_are_read_in_both_shapes(message, kind, status, autojump_clock):
+)
+async def test_s8_errors_are_read_in_both_shapes(fields, kind, status, autojump_clock):
+    message = {"type": "error", **fields}
     async with listening(MANUAL, simulator=scripted(message), provider={"buffer_seconds": 1.0}) as it:
         with pytest.raises(kind) as caught:
             await it.talk(10.0)
@@ -281,7 +284,7 @@ async def test_turns_are_told(autojump_clock):
 
 async def test_a_turn_that_goes_on_on_another_connection_begins_once(autojump_clock):
     async with listening(TURNS, options={"phrase_words": 8}, cuts=[("send", 30_000)]) as it:
-        await it.talk(3.0)
+        await it.talk(1.9)
         await it.finish()
         assert it.session.statistics().reconnects == 1
         it.check_whole()
