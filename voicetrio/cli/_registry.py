@@ -11,8 +11,8 @@ from ..cartesia import CartesiaTTS
 from ..deepgram import DeepgramTTS
 from ..lmnt import LMNTTTS
 from ..simulators import (
-    CartesiaOptions,
-    CartesiaSimulator,
+    CartesiaAPIOptions,
+    CartesiaAPISimulator,
     DeepgramOptions,
     DeepgramSimulator,
     LMNTOptions,
@@ -42,7 +42,7 @@ PROVIDERS: dict[str, type[TTSProvider]] = {
 }
 
 SIMULATORS: dict[str, SimulatorEntry] = {
-    "cartesia": SimulatorEntry(CartesiaOptions, CartesiaSimulator),
+    "cartesia": SimulatorEntry(CartesiaAPIOptions, CartesiaAPISimulator),
     "deepgram": SimulatorEntry(DeepgramOptions, DeepgramSimulator),
     "lmnt": SimulatorEntry(LMNTOptions, LMNTSimulator),
     "smallest": SimulatorEntry(SmallestOptions, SmallestSimulator),
