@@ -8,8 +8,8 @@ Audio is converted as it is given, put into a bounded ring, and counted: its pos
 on.  One task of the session (:meth:`STTSession._run`) holds a link at a time and sends it what the ring has, with the
 flushes where they belong; the link's receive loop brings events back (:meth:`STTSession._on_events`).
 
-What a lost connection made of the audio after its last final transcript is unknown.  So the ring keeps all audio until it
-is *acknowledged*: by a final transcript, up to its end, or by the answer to a flush, up to that flush.  A new link
+What a lost connection made of the audio after its last final transcript is unknown.  So the ring keeps all audio until
+it is *acknowledged*: by a final transcript, up to its end, or by the answer to a flush, up to that flush.  A new link
 begins at the first sample that is not, so that the words around the break are recognized as a whole.  "Exactly once"
 then means: after the last acknowledgement, each connection gets every sample in order and none twice, and no final
 transcript is lost, or told twice.
@@ -182,9 +182,10 @@ class STTStatistics:
 class STTSession:
     """A provider's session; made by :meth:`STTProvider.open`.
 
-    Any number of tasks may give audio; one iterates.  The iteration ends after :meth:`finish`.  If the provider fails for good, the iteration raises the error once what
-    was heard before has been read, and all calls raise the same one from then on.  Events that are not read are kept
-    up to a bound; then the socket has to wait, and :meth:`finish` with it.
+    Any number of tasks may give audio; one iterates.  The iteration ends after :meth:`finish`.  If the provider fails
+    for good, the iteration raises the error once what was heard before has been read, and all calls raise the same one
+    from then on.  Events that are not read are kept up to a bound; then the socket has to wait, and :meth:`finish` with
+    it.
 
     Attributes:
         provider: whose options it has.
