@@ -97,7 +97,6 @@ class Feed:
     def silence(self) -> Message:
         """Silence, which is no part of the whole."""
         count = self._format.samples(_PIECE_SECONDS)
-        self._pieces.append((self._samples, self.position, 0))
         self._samples += count
         return self.link.dialect.audio(bytes(count * self._format.sample_width))
 
