@@ -1,6 +1,6 @@
 """Bounds, samples, readiness and secrets: the invariants I6 to I10.
 
-I8, no input is lost, is about speech-to-text and has no test here.
+I8, no input is lost, is about speech-to-text: its tests are in tests/stt.
 """
 
 import logging

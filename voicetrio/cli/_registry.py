@@ -12,8 +12,8 @@ from ..deepgram import DeepgramTTS
 from ..inference import TTS
 from ..lmnt import LMNTTTS
 from ..simulators import (
-    CartesiaOptions,
-    CartesiaSimulator,
+    CartesiaAPIOptions,
+    CartesiaAPISimulator,
     DeepgramOptions,
     DeepgramSimulator,
     GatewayOptions,
@@ -50,7 +50,7 @@ PROVIDERS: dict[str, Callable[..., TTSProvider]] = {
 }
 
 SIMULATORS: dict[str, SimulatorEntry] = {
-    "cartesia": SimulatorEntry(CartesiaOptions, CartesiaSimulator),
+    "cartesia": SimulatorEntry(CartesiaAPIOptions, CartesiaAPISimulator),
     "deepgram": SimulatorEntry(DeepgramOptions, DeepgramSimulator),
     "gateway": SimulatorEntry(GatewayOptions, GatewaySimulator),
     "lmnt": SimulatorEntry(LMNTOptions, LMNTSimulator),
