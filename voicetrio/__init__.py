@@ -9,15 +9,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ._completions import Usage
     from .audio import AudioFormat, AudioFrame, AudioSink, AudioSource, Playout, open_audio_sink
     from .cartesia import CartesiaTTS
     from .cartesia_stt import CartesiaSTT
+    from .chat import ChatContext, ChatImage, ChatMessage, ToolCall, ToolOutput
+    from .chat_completions import ChatLLM
     from .deepgram import DeepgramTTS
+    from .denoise import DenoiseSession, DenoiseStatistics
     from .errors import VoiceTrioError
+    from .llm import LLMSession
     from .lmnt import LMNTTTS
+    from .reply import Reply
     from .smallest import SmallestAITTS
     from .stt import STTSession, STTStatistics
     from .text import FlushMarker, SentenceSplitter, segment_text
+    from .tool_run import ToolRun
+    from .tools import FunctionTool, function_tool
     from .transcript import SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded, TurnResumed
     from .tts import TTSSession, TTSStatistics
     from .turn import Interruption, Synthesis, Timeline, Timestamps, Word
@@ -33,10 +41,19 @@ __all__ = [
     "AudioSource",
     "CartesiaSTT",
     "CartesiaTTS",
+    "ChatContext",
+    "ChatImage",
+    "ChatLLM",
+    "ChatMessage",
     "DeepgramTTS",
+    "DenoiseSession",
+    "DenoiseStatistics",
     "FlushMarker",
+    "FunctionTool",
     "Interruption",
+    "LLMSession",
     "Playout",
+    "Reply",
     "STTEvent",
     "STTSession",
     "STTStatistics",
@@ -49,12 +66,17 @@ __all__ = [
     "TTSStatistics",
     "Timeline",
     "Timestamps",
+    "ToolCall",
+    "ToolOutput",
+    "ToolRun",
     "Transcript",
     "TurnEnded",
     "TurnResumed",
+    "Usage",
     "VoiceTrioError",
     "WavWriter",
     "Word",
+    "function_tool",
     "open_audio_sink",
     "read_wav",
     "segment_text",
@@ -63,15 +85,23 @@ __all__ = [
 # Each module is imported when a name of it is first asked for.  The pytest plugin lies in this package: it is loaded
 # into every run of whoever has voicetrio installed, and must not bring trio and numpy along.
 _HOMES = {
+    "_completions": ("Usage",),
     "audio": ("AudioFormat", "AudioFrame", "AudioSink", "AudioSource", "Playout", "open_audio_sink"),
     "cartesia": ("CartesiaTTS",),
     "cartesia_stt": ("CartesiaSTT",),
+    "chat": ("ChatContext", "ChatImage", "ChatMessage", "ToolCall", "ToolOutput"),
+    "chat_completions": ("ChatLLM",),
     "deepgram": ("DeepgramTTS",),
+    "denoise": ("DenoiseSession", "DenoiseStatistics"),
     "errors": ("VoiceTrioError",),
+    "llm": ("LLMSession",),
     "lmnt": ("LMNTTTS",),
+    "reply": ("Reply",),
     "smallest": ("SmallestAITTS",),
     "stt": ("STTSession", "STTStatistics"),
     "text": ("FlushMarker", "SentenceSplitter", "segment_text"),
+    "tool_run": ("ToolRun",),
+    "tools": ("FunctionTool", "function_tool"),
     "transcript": ("SpeechEnded", "SpeechStarted", "STTEvent", "Transcript", "TurnEnded", "TurnResumed"),
     "tts": ("TTSSession", "TTSStatistics"),
     "turn": ("Interruption", "Synthesis", "Timeline", "Timestamps", "Word"),

@@ -39,7 +39,7 @@ def _one_of(choices: Sequence[str]) -> Any:
 
 
 @attrs.frozen
-class Image:
+class ChatImage:
     """An image for the model to see.
 
     Attributes:
@@ -82,34 +82,34 @@ def _media_type(data: bytes) -> str | None:
     return "image/webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
 
 
-Content: TypeAlias = str | Sequence[str | Image]
+Content: TypeAlias = str | Sequence[str | ChatImage]
 """What a message says: a text, or texts and images in order."""
 
 
-def _parts(content: Content) -> str | tuple[str | Image, ...]:
+def _parts(content: Content) -> str | tuple[str | ChatImage, ...]:
     if isinstance(content, str):
         return content
-    if isinstance(content, Image):
+    if isinstance(content, ChatImage):
         return (content,)
-    if not isinstance(content, Sequence) or not all(isinstance(part, str | Image) for part in content):
-        raise InputError("content must be a string, or a sequence of strings and Images")
+    if not isinstance(content, Sequence) or not all(isinstance(part, str | ChatImage) for part in content):
+        raise InputError("content must be a string, or a sequence of strings and ChatImages")
     return tuple(content)
 
 
 @attrs.frozen
-class Message:
+class ChatMessage:
     """A message of the conversation.
 
     Attributes:
         role: ``"system"``, ``"developer"``, ``"user"`` or ``"assistant"``.
-        content: a text, or texts and :class:`Image` in order.
+        content: a text, or texts and :class:`ChatImage` in order.
 
     Raises:
         InputError: if it is none.
     """
 
     role: Role = attrs.field(validator=_one_of(_ROLES))
-    content: str | tuple[str | Image, ...] = attrs.field(converter=_parts)
+    content: str | tuple[str | ChatImage, ...] = attrs.field(converter=_parts)
 
 
 @attrs.frozen
@@ -140,7 +140,7 @@ class ToolOutput:
     output: str = attrs.field(validator=_text)
 
 
-ChatItem: TypeAlias = Message | ToolCall | ToolOutput | Mapping[str, Any]
+ChatItem: TypeAlias = ChatMessage | ToolCall | ToolOutput | Mapping[str, Any]
 """One thing in a conversation.  A mapping is a message in OpenAI's own form, and is sent as it is."""
 
 
@@ -156,15 +156,15 @@ class ChatContext:
 
     def system(self, content: Content) -> Self:
         """Add an instruction."""
-        return self._add(Message("system", content))
+        return self._add(ChatMessage("system", content))
 
     def user(self, content: Content) -> Self:
         """Add what the user says."""
-        return self._add(Message("user", content))
+        return self._add(ChatMessage("user", content))
 
     def assistant(self, content: Content) -> Self:
         """Add what the model has said; after an interruption, what of it was heard."""
-        return self._add(Message("assistant", content))
+        return self._add(ChatMessage("assistant", content))
 
     def copy(self) -> ChatContext:
         """Another context with the same items."""
@@ -214,9 +214,9 @@ def context_of(messages: Messages) -> ChatContext:
     elif isinstance(messages, Mapping) or not isinstance(messages, Iterable):
         raise InputError(f"messages must be a string, a ChatContext or a sequence of messages, not {messages!r}")
     else:
-        context = ChatContext([Message("user", item) if isinstance(item, str) else item for item in messages])
+        context = ChatContext([ChatMessage("user", item) if isinstance(item, str) else item for item in messages])
     for item in context.items:
-        if not isinstance(item, Message | ToolCall | ToolOutput) and not (
+        if not isinstance(item, ChatMessage | ToolCall | ToolOutput) and not (
             isinstance(item, Mapping) and isinstance(item.get("role"), str)
         ):
             raise InputError(f"not a message: {item!r}")
@@ -258,7 +258,7 @@ def _units(items: Sequence[ChatItem]) -> Iterator[list[ChatItem]]:
 def _belongs(item: ChatItem, unit: list[ChatItem]) -> bool:
     last = unit[-1]
     if isinstance(item, ToolCall):
-        return isinstance(last, ToolCall) or (isinstance(last, Message) and last.role == "assistant")
+        return isinstance(last, ToolCall) or (isinstance(last, ChatMessage) and last.role == "assistant")
     if _role(item) == "tool":
         return isinstance(last, ToolCall | ToolOutput) or _role(last) == "tool" or _has_calls(last)
     return False
@@ -269,7 +269,7 @@ def _has_calls(item: ChatItem) -> bool:
 
 
 def _role(item: ChatItem) -> Any:
-    if isinstance(item, Message):
+    if isinstance(item, ChatMessage):
         return item.role
     if isinstance(item, ToolOutput):
         return "tool"
@@ -292,7 +292,7 @@ def _call_id(output: ChatItem) -> str:
 
 
 def _call_message(first: ChatItem, calls: list[ToolCall]) -> dict[str, Any]:
-    content = _wire_content(first.content) if isinstance(first, Message) else None
+    content = _wire_content(first.content) if isinstance(first, ChatMessage) else None
     return {
         "role": "assistant",
         "content": content,
@@ -304,14 +304,14 @@ def _call_message(first: ChatItem, calls: list[ToolCall]) -> dict[str, Any]:
 
 
 def _wire_item(item: ChatItem) -> Any:
-    if isinstance(item, Message):
+    if isinstance(item, ChatMessage):
         return {"role": item.role, "content": _wire_content(item.content)}
     if isinstance(item, ToolOutput):
         return {"role": "tool", "tool_call_id": item.id, "content": item.output}
     return item
 
 
-def _wire_content(content: str | tuple[str | Image, ...]) -> Any:
+def _wire_content(content: str | tuple[str | ChatImage, ...]) -> Any:
     if isinstance(content, str):
         return content
     if len(content) == 1 and isinstance(content[0], str):
@@ -319,7 +319,7 @@ def _wire_content(content: str | tuple[str | Image, ...]) -> Any:
     return [_wire_part(part) for part in content]
 
 
-def _wire_part(part: str | Image) -> dict[str, Any]:
+def _wire_part(part: str | ChatImage) -> dict[str, Any]:
     if isinstance(part, str):
         return {"type": "text", "text": part}
     detail = {} if part.detail == "auto" else {"detail": part.detail}

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 import trio
 
 from ._link.nursery import plain_exceptions
-from .chat import ChatContext, Message, ToolCall, ToolOutput
+from .chat import ChatContext, ChatMessage, ToolCall, ToolOutput
 from .errors import ConfigurationError, ToolError, TooManyRounds
 from .reply import Reply
 from .tools import FunctionTool
@@ -74,7 +74,7 @@ class ToolRun:
 
     async def _next_round(self) -> None:
         reply = self.reply
-        said = [Message("assistant", reply.content)] if reply.content else []
+        said = [ChatMessage("assistant", reply.content)] if reply.content else []
         if not reply.tool_calls:
             self.context.items += said
             self._over = True

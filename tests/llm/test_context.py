@@ -2,7 +2,7 @@
 
 import pytest
 
-from voicetrio.chat import ChatContext, Image, Message, ToolCall, ToolOutput, context_of, encode_body, wire_messages
+from voicetrio.chat import ChatContext, ChatImage, ChatMessage, ToolCall, ToolOutput, context_of, encode_body, wire_messages
 from voicetrio.errors import ConfigurationError, InputError
 
 PNG = b"\x89PNG\r\n\x1a\n...."
@@ -23,8 +23,8 @@ def test_messages_in_the_form_of_openai():
 
 
 def test_images_are_urls_or_bytes_with_a_detail():
-    images = [Image("https://a.test/b.png"), Image(PNG, detail="low"), Image(b"raw", "image/tiff")]
-    (message,) = wire(Message("user", ["Look:", *images]))
+    images = [ChatImage("https://a.test/b.png"), ChatImage(PNG, detail="low"), ChatImage(b"raw", "image/tiff")]
+    (message,) = wire(ChatMessage("user", ["Look:", *images]))
     assert message["content"][1:] == [
         {"type": "image_url", "image_url": {"url": "https://a.test/b.png"}},
         {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgouLi4u", "detail": "low"}},
@@ -37,13 +37,13 @@ def test_images_are_urls_or_bytes_with_a_detail():
     [(b"\xff\xd8\xff", "jpeg"), (b"GIF89a", "gif"), (b"GIF87a", "gif"), (b"RIFF1234WEBP", "webp"), (PNG, "png")],
 )
 def test_the_kind_of_an_image_is_told_from_its_bytes(head, media_type):
-    assert Image(head).url().startswith(f"data:image/{media_type};base64,")
+    assert ChatImage(head).url().startswith(f"data:image/{media_type};base64,")
 
 
 def test_calls_that_follow_one_another_are_one_message_with_the_text_before_them():
     found = wire(
-        Message("user", "Weather?"),
-        Message("assistant", "Let me see."),
+        ChatMessage("user", "Weather?"),
+        ChatMessage("assistant", "Let me see."),
         ToolCall("a", "f", '{"x":1}'),
         ToolCall("b", "f", ""),
         ToolOutput("b", "two"),
@@ -84,7 +84,7 @@ def test_mappings_are_sent_as_they_are():
     [
         [ToolCall("a", "f")],
         [ToolOutput("a", "1")],
-        [ToolCall("a", "f"), Message("user", "?"), ToolOutput("a", "1")],
+        [ToolCall("a", "f"), ChatMessage("user", "?"), ToolOutput("a", "1")],
         [ToolCall("a", "f"), ToolOutput("b", "1")],
         [ToolCall("a", "f"), ToolCall("b", "f"), ToolOutput("a", "1")],
         [ToolCall("a", "f"), ToolOutput("a", "1"), ToolOutput("a", "1")],
@@ -97,8 +97,8 @@ def test_a_call_without_its_output_cannot_be_sent(items):
 
 
 def test_strings_and_sequences_are_conversations():
-    assert context_of("Hello.").items == [Message("user", "Hello.")]
-    assert context_of(["Hello.", Message("assistant", "Hi.")]).items[1].role == "assistant"
+    assert context_of("Hello.").items == [ChatMessage("user", "Hello.")]
+    assert context_of(["Hello.", ChatMessage("assistant", "Hi.")]).items[1].role == "assistant"
     context = ChatContext().user("Hello.")
     assert context_of(context) is context
 
@@ -112,15 +112,15 @@ def test_what_is_no_conversation_is_refused(messages):
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Message("tool", "x"),
-        lambda: Message("user", None),
-        lambda: Message("user", [1]),
-        lambda: Image(""),
-        lambda: Image("file:///etc/passwd"),
-        lambda: Image(b""),
-        lambda: Image(b"no image"),
-        lambda: Image(None),
-        lambda: Image(PNG, detail="huge"),
+        lambda: ChatMessage("tool", "x"),
+        lambda: ChatMessage("user", None),
+        lambda: ChatMessage("user", [1]),
+        lambda: ChatImage(""),
+        lambda: ChatImage("file:///etc/passwd"),
+        lambda: ChatImage(b""),
+        lambda: ChatImage(b"no image"),
+        lambda: ChatImage(None),
+        lambda: ChatImage(PNG, detail="huge"),
         lambda: ToolCall("", "f"),
         lambda: ToolCall("a", ""),
         lambda: ToolCall("a", "f", {}),
@@ -135,16 +135,16 @@ def test_what_cannot_be_said_is_refused(make):
 
 
 CONVERSATION = [
-    Message("system", "s"),
-    Message("user", "1"),
-    Message("assistant", "2"),
+    ChatMessage("system", "s"),
+    ChatMessage("user", "1"),
+    ChatMessage("assistant", "2"),
     ToolCall("a", "f"),
     ToolCall("b", "f"),
     ToolOutput("a", "3"),
     ToolOutput("b", "4"),
-    Message("assistant", "5"),
-    Message("user", "6"),
-    Message("assistant", "7"),
+    ChatMessage("assistant", "5"),
+    ChatMessage("user", "6"),
+    ChatMessage("assistant", "7"),
 ]
 
 
@@ -163,7 +163,7 @@ def test_truncation_keeps_the_instructions_and_never_separates_a_call_from_its_o
 
 
 def test_the_latest_item_is_kept_with_the_calls_it_belongs_to():
-    context = ChatContext([Message("user", "1"), ToolCall("a", "f"), ToolOutput("a", "2")])
+    context = ChatContext([ChatMessage("user", "1"), ToolCall("a", "f"), ToolOutput("a", "2")])
     assert context.truncated(1).items == context.items[1:]
 
 

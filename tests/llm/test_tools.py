@@ -12,7 +12,7 @@ import trio
 from llm_tools import stage
 
 from voicetrio import errors
-from voicetrio.chat import ChatContext, Message, ToolCall, ToolOutput
+from voicetrio.chat import ChatContext, ChatMessage, ToolCall, ToolOutput
 from voicetrio.simulators.chat import ChatReply, ScriptedCall
 from voicetrio.tools import as_tools, function_tool
 
@@ -224,13 +224,13 @@ async def test_the_calls_of_a_round_run_together_and_answer_in_order(autojump_cl
     assert "".join(heard) == "A moment. Done."
     assert run.rounds == 2
     assert context.items == [
-        Message("user", "Wait."),
-        Message("assistant", "A moment. "),
+        ChatMessage("user", "Wait."),
+        ChatMessage("assistant", "A moment. "),
         ToolCall("call_0", "wait", '{"seconds": 3}'),
         ToolCall("call_1", "wait", '{"seconds": 1}'),
         ToolOutput("call_0", "waited 3"),
         ToolOutput("call_1", "waited 1"),
-        Message("assistant", "Done."),
+        ChatMessage("assistant", "Done."),
     ]
     assert [each["content"] for each in it.simulator.requests[1]["messages"][2:]] == ["waited 3", "waited 1"]
 
@@ -273,7 +273,7 @@ async def test_a_bug_in_a_tool_ends_the_run_and_its_other_calls(autojump_clock):
             async with session.run_tools(context, tools=[work]) as run:
                 await run.read()
     assert cancelled
-    assert context.items == [Message("user", "Work.")], "an incomplete round is not part of the conversation"
+    assert context.items == [ChatMessage("user", "Work.")], "an incomplete round is not part of the conversation"
 
 
 async def test_cancelling_the_run_cancels_its_calls(autojump_clock):
