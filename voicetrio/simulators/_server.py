@@ -228,10 +228,12 @@ class Simulator(ABC, Generic[OptionsT]):
 
     Attributes:
         path: path of the URL given to clients.
+        scheme: of that URL, without TLS; an ``s`` is added for it.
         options: as above.  Each server begins with these.
     """
 
     path: ClassVar[str]
+    scheme: ClassVar[str] = "ws"
 
     def __init__(self, options: OptionsT) -> None:
         self.options: OptionsT = options
@@ -306,7 +308,8 @@ class Simulator(ABC, Generic[OptionsT]):
         ]
         authority = f"[{host}]" if ":" in host else host
         bound: int = sockets[0].socket.getsockname()[1]
-        url = f"{'ws' if ssl_context is None else 'wss'}://{authority}:{bound}{self.path}"
+        scheme = self.scheme if ssl_context is None else f"{self.scheme}s"
+        url = f"{scheme}://{authority}:{bound}{self.path}"
         with lone_error():
             async with trio.open_nursery() as nursery:
                 server = Server(self, nursery, url, (host, bound), log_file=log_file, history=history)
@@ -327,7 +330,7 @@ class Simulator(ABC, Generic[OptionsT]):
         """
         with lone_error():
             async with trio.open_nursery() as nursery:
-                url = f"ws://{IN_MEMORY_HOST}{self.path}"
+                url = f"{self.scheme}://{IN_MEMORY_HOST}{self.path}"
                 server = Server(self, nursery, url, None, log_file=log_file, history=history)
                 try:
                     yield server

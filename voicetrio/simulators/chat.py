@@ -101,7 +101,8 @@ class ChatSimulator(Simulator[ChatOptions]):
         replies: those that are left; add to them at any time.
     """
 
-    path: ClassVar[str] = "/v1/chat/completions"
+    path: ClassVar[str] = "/v1"
+    scheme: ClassVar[str] = "http"
 
     def __init__(
         self,

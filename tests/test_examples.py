@@ -1,0 +1,194 @@
+"""The agent of the examples, in a conversation with simulators on loopback sockets."""
+
+import ast
+import importlib.util
+import os
+import re
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from voicetrio import AudioFormat, WavWriter, read_wav
+from voicetrio.simulators import (
+    CartesiaOptions,
+    CartesiaSimulator,
+    CartesiaSTTOptions,
+    CartesiaSTTSimulator,
+    ChatOptions,
+    ChatReply,
+    ChatSimulator,
+    Cue,
+    Faults,
+)
+from voicetrio.testing import check_tagged
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = ROOT / "examples" / "agent.py"
+RATE = 16_000
+PIECE = RATE // 50
+
+QUESTIONS = ("Tell me a story.", "Shorter, please.")
+STORY = "Once upon a time there was a lighthouse. It stood on a rock. Nobody came there, and "
+REST = "the keeper had nobody to talk to but the gulls."
+SHORT = "A lighthouse. The end."
+HEARD = "Once upon a time there was a"
+CUT = 1440 * 32  # samples: 60 ms for each character, up to the middle of "lighthouse"
+
+# In samples of the audio that the recognizer gets: a question in the first half second, one in the second.
+CUES = [
+    Cue(RATE // 8, {"type": "turn.start"}),
+    Cue(RATE // 2, {"type": "turn.end", "transcript": QUESTIONS[0]}),
+    Cue(RATE * 5 // 8, {"type": "turn.start"}),
+    Cue(RATE, {"type": "turn.end", "transcript": QUESTIONS[1]}),
+]
+
+
+@pytest.fixture
+def agent():
+    """The example as a module of its own."""
+    spec = importlib.util.spec_from_file_location("agent", PROGRAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@attrs.define
+class Stage:
+    """The servers, and the files."""
+
+    ears: object
+    mind: object
+    voice: object
+    model: ChatSimulator
+    question: Path
+    answer: Path
+
+    @property
+    def environment(self):
+        urls = {"STT_URL": self.ears.url, "LLM_URL": self.mind.url, "TTS_URL": self.voice.url}
+        return {**urls, "CARTESIA_API_KEY": "any"}
+
+
+@pytest.fixture
+async def stage(tmp_path):
+    """Simulators that do all they can at once; the model falls silent in the middle of the story."""
+    tokens = len(re.findall(r"\S+", STORY))
+    ears = CartesiaSTTSimulator(CartesiaSTTOptions(close_delay=0), script=CUES)
+    options = ChatOptions(needs_key=False, first_token=0, tokens_per_second=None, faults=Faults(stall_after=tokens))
+    model = ChatSimulator(options, replies=[ChatReply(text=STORY + REST), ChatReply(text=SHORT)])
+    voice = CartesiaSimulator(CartesiaOptions(first_audio=0, speed=float("inf")))
+    question = tmp_path / "question.wav"
+    with WavWriter(question, AudioFormat(RATE, 1)) as wav:
+        wav.write(bytes(2 * RATE))
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(each.serve()) for each in (ears, model, voice)]
+        yield Stage(*servers, model, question, tmp_path / "answer.wav")
+
+
+@pytest.fixture
+def eventful(agent, stage, monkeypatch):
+    """Let events set the pace: who listens and who speaks wait for each other, and not for time."""
+    reached, silenced, frames = trio.Event(), trio.Event(), []
+
+    async def listen(ears, pcm):
+        for begin in range(0, len(pcm), 2 * PIECE):
+            if begin == RATE:  # the first question was asked: half of the bytes
+                await reached.wait()
+            await ears.send_audio(pcm[begin : begin + 2 * PIECE])
+        await ears.finish()
+
+    async def play(source, path):
+        with WavWriter(path, source.format) as wav:
+            async for frame in source:
+                wav.write(frame)
+                frames.append(frame)
+                if frame.turn == 1 and frame.position + frame.samples == CUT:
+                    while source._sink.queued_seconds < 0.5:  # there must be something that could be stale
+                        await trio.lowlevel.checkpoint()
+                    reached.set()
+                    await silenced.wait()
+
+    class Watched(agent.Agent):
+        cuts = []
+
+        def interrupt(self):
+            super().interrupt()
+            if reached.is_set() and not silenced.is_set():
+                self.cuts.append(self.voice.last_interruption)
+                stage.mind.options = attrs.evolve(stage.mind.options, faults=Faults())
+                silenced.set()
+
+    for name, value in stage.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(agent, "listen", listen)
+    monkeypatch.setattr(agent, "play", play)
+    monkeypatch.setattr(agent, "Agent", Watched)
+    return agent, frames, Watched.cuts
+
+
+async def test_an_interruption_cuts_the_answer_to_the_sample_and_the_next_one_is_whole(eventful, stage):
+    agent, frames, cuts = eventful
+
+    with trio.fail_after(20):
+        await agent.main(str(stage.question), str(stage.answer))
+
+    first = [frame for frame in frames if frame.turn == 1]
+    assert sum(frame.samples for frame in first) == CUT
+    assert [frame.turn for frame in frames] == sorted(frame.turn for frame in frames)
+    story = [segment for segment in stage.voice.segments if segment.text in STORY]
+    answer = [segment for segment in stage.voice.segments if segment.text in SHORT]
+    assert len(story) + len(answer) == len(stage.voice.segments)
+    check_tagged(frames, {1: story, 2: answer}, interrupted=[1]).raise_if_problems()
+    (cut,) = cuts
+    assert (cut.samples_heard, cut.text_heard) == (CUT, HEARD)
+    assert cut.samples_dropped > 0
+    fmt, pcm = read_wav(stage.answer)
+    assert pcm == b"".join(frame.pcm for frame in frames)
+
+
+async def test_the_model_is_stopped_and_told_what_was_heard(eventful, stage):
+    agent, _, _ = eventful
+
+    with trio.fail_after(20):
+        await agent.main(str(stage.question), str(stage.answer))
+
+    ended = [record["data"] for record in stage.mind.log if record["event"] == "reply_ended"]
+    assert [each["interrupted"] for each in ended] == [True, False]
+    first, second = (request["messages"] for request in stage.model.requests)
+    assert first == [{"role": "user", "content": QUESTIONS[0]}]
+    assert second == [
+        {"role": "user", "content": QUESTIONS[0]},
+        {"role": "assistant", "content": HEARD},
+        {"role": "user", "content": QUESTIONS[1]},
+    ]
+
+
+async def test_the_program_itself(stage):
+    """In a process of its own, at the pace of a microphone and a loudspeaker."""
+    stage.mind.options = attrs.evolve(stage.mind.options, faults=Faults())
+    stage.voice.options = attrs.evolve(stage.voice.options, ms_per_char=5)
+    command = [sys.executable, "-W", "error", str(PROGRAM), str(stage.question), str(stage.answer)]
+
+    with trio.fail_after(20):
+        done = await trio.run_process(
+            command, capture_stdout=True, capture_stderr=True, env={**os.environ, **stage.environment}
+        )
+
+    assert (done.stdout, done.stderr) == (b"", b"")
+    fmt, pcm = read_wav(stage.answer)
+    assert fmt == AudioFormat(24_000, 1)
+    assert len(pcm) // 2 >= len(SHORT) * 120
+    assert len(stage.model.requests) == 2
+
+
+def test_it_has_sixty_lines_of_code():
+    tree = ast.parse(PROGRAM.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    words = [node.body[0] for node in ast.walk(tree) if isinstance(node, documented)]
+    prose = {line for word in words if isinstance(word, ast.Expr) for line in range(word.lineno, word.end_lineno + 1)}
+    lines = enumerate(PROGRAM.read_text().splitlines(), 1)
+    assert len([line for number, line in lines if line.strip() and number not in prose]) <= 60
