@@ -2,7 +2,16 @@
 
 import pytest
 
-from voicetrio.chat import ChatContext, ChatImage, ChatMessage, ToolCall, ToolOutput, context_of, encode_body, wire_messages
+from voicetrio.chat import (
+    ChatContext,
+    ChatImage,
+    ChatMessage,
+    ToolCall,
+    ToolOutput,
+    context_of,
+    encode_body,
+    wire_messages,
+)
 from voicetrio.errors import ConfigurationError, InputError
 
 PNG = b"\x89PNG\r\n\x1a\n...."

@@ -1,4 +1,4 @@
-"""The command ``voicetrio``: speak a text, run a simulator, hear a dialogue.
+"""The command ``voicetrio``: speak a text, ask a model, run a simulator, hear a dialogue.
 
 click and rich come with ``voicetrio[cli]`` and are imported in this package only, when the command runs.
 """

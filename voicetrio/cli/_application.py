@@ -8,6 +8,7 @@ from .. import __version__
 from ..errors import AuthenticationError, BadRequest, ConfigurationError, InputError, VoiceTrioError
 from ..simulators._voice import VoiceError
 from ._status import FAILED, INTERRUPTED, USAGE
+from .chat import chat
 from .demo import demo
 from .denoise import denoise
 from .say import say
@@ -33,7 +34,7 @@ def _commands() -> None:
     """Realtime speech on trio."""
 
 
-for _command in (say, denoise, simulate, demo):
+for _command in (say, denoise, chat, simulate, demo):
     _commands.add_command(_command)
 
 

@@ -8,12 +8,16 @@ from typing import Any
 import attrs
 
 from ..cartesia import CartesiaTTS
+from ..chat_completions import ChatLLM
 from ..deepgram import DeepgramTTS
-from ..inference import TTS
+from ..inference import LLM, TTS
+from ..llm import LLMProvider
 from ..lmnt import LMNTTTS
 from ..simulators import (
     CartesiaAPIOptions,
     CartesiaAPISimulator,
+    ChatOptions,
+    ChatSimulator,
     DeepgramOptions,
     DeepgramSimulator,
     GatewayOptions,
@@ -24,6 +28,7 @@ from ..simulators import (
     Simulator,
     SmallestOptions,
     SmallestSimulator,
+    Voice,
 )
 from ..smallest import SmallestAITTS
 from ..tts import TTSProvider
@@ -35,6 +40,10 @@ class SimulatorEntry:
 
     options: type[Options]
     make: Callable[..., Simulator[Any]]
+
+
+def _make_chat(options: ChatOptions, *, voice: Voice | None) -> ChatSimulator:  # noqa: ARG001 - it says nothing aloud
+    return ChatSimulator(options)
 
 
 PROVIDERS: dict[str, Callable[..., TTSProvider]] = {
@@ -49,8 +58,15 @@ PROVIDERS: dict[str, Callable[..., TTSProvider]] = {
     "smallest": SmallestAITTS,
 }
 
+MODELS: dict[str, tuple[type[LLMProvider], tuple[str, ...]]] = {
+    "inference-google": (LLM, ("provider=google", "model_id=gemini-2.0-flash")),
+    "openai": (ChatLLM, ()),
+}
+"""Language models: their class, and options that others may replace."""
+
 SIMULATORS: dict[str, SimulatorEntry] = {
     "cartesia": SimulatorEntry(CartesiaAPIOptions, CartesiaAPISimulator),
+    "chat": SimulatorEntry(ChatOptions, _make_chat),
     "deepgram": SimulatorEntry(DeepgramOptions, DeepgramSimulator),
     "gateway": SimulatorEntry(GatewayOptions, GatewaySimulator),
     "lmnt": SimulatorEntry(LMNTOptions, LMNTSimulator),

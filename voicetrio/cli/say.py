@@ -94,7 +94,7 @@ def say(
         print_options(PROVIDERS[provider])
         return 0
     _check_usage(text, file, output, as_json)
-    named = {_MODEL: model, _URL: base_url, _KEY: _read_key(api_key_file)}
+    named = {_MODEL: model, _URL: base_url, _KEY: read_key(api_key_file)}
     given = [f"{_find(PROVIDERS[provider], names)}={value}" for names, value in named.items() if value is not None]
     options = make(PROVIDERS[provider], [*pairs, *given])
     fmt = AudioFormat(options.audio_format.sample_rate if rate is None else rate, options.audio_format.channels)
@@ -128,7 +128,8 @@ def _check_usage(text: str | None, file: str | None, output: str | None, as_json
         raise click.UsageError("-o - writes audio, and standard output is a terminal: pipe it somewhere")
 
 
-def _read_key(path: str | None) -> str | None:
+def read_key(path: str | None) -> str | None:
+    """What is in a file, without the white space around it."""
     return None if path is None else Path(path).read_text(encoding="utf-8", errors="replace").strip()
 
 
@@ -209,10 +210,11 @@ async def _write_to_wav(wav: WavWriter, frame: AudioFrame) -> None:
 
 async def _write_to_stdout(frame: AudioFrame) -> None:
     # Whoever reads may be as slow as a loudspeaker.
-    await trio.to_thread.run_sync(_write_all, _STDOUT, frame.pcm, abandon_on_cancel=True)
+    await trio.to_thread.run_sync(write_all, _STDOUT, frame.pcm, abandon_on_cancel=True)
 
 
-def _write_all(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes) -> None:
+    """Write to a file descriptor, for as long as it takes."""
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(fd, rest) :]

@@ -142,7 +142,7 @@ def _value(key: str, hint: Any, text: str) -> Any:
         return _number(key, hint, text)
     if hint is str:
         return text
-    return _object(key, text) if get_origin(hint) is Mapping else _headers(key, text)
+    return _object(key, text) if get_origin(hint) in (Mapping, dict) else _headers(key, text)
 
 
 def _number(key: str, kind: type[int] | type[float], text: str) -> int | float:

@@ -33,7 +33,7 @@ SHOWN = 2000
 """Characters of a request's body in the log."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # so that the options of all endpoints of the gateway can be one class
 class ChatOptions(SimulatorOptions):
     """How the simulated model behaves.  Times are in seconds.
 

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import attrs
 
 from ._router import Router
+from .chat import ChatOptions, ChatSimulator
 from .gateway_denoise import GatewayDenoiseOptions, GatewayDenoiseSimulator
 from .gateway_tts import GatewayTTSOptions, GatewayTTSSimulator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._chat_reply import ChatReply
     from ._server import Simulator
     from ._speech import Voice
 
@@ -18,7 +22,7 @@ __all__ = ["GatewayOptions", "GatewaySimulator"]
 
 
 @attrs.frozen(kw_only=True)
-class GatewayOptions(GatewayTTSOptions, GatewayDenoiseOptions):
+class GatewayOptions(GatewayTTSOptions, GatewayDenoiseOptions, ChatOptions):
     """How the simulated gateway behaves: the options of its endpoints in one."""
 
 
@@ -28,6 +32,7 @@ class GatewaySimulator(Router[GatewayOptions]):
     Args:
         options: how it behaves, to begin with.
         voice: what speaks if the options say ``voice``.
+        replies: what the language models answer, as :class:`~voicetrio.simulators.ChatSimulator` takes it.
 
     Raises:
         ValueError: the options say ``voice`` and there is none.
@@ -35,10 +40,17 @@ class GatewaySimulator(Router[GatewayOptions]):
 
     path: ClassVar[str] = ""
 
-    def __init__(self, options: GatewayOptions | None = None, *, voice: Voice | None = None) -> None:
+    def __init__(
+        self,
+        options: GatewayOptions | None = None,
+        *,
+        voice: Voice | None = None,
+        replies: Iterable[ChatReply] = (),
+    ) -> None:
         options = GatewayOptions() if options is None else options
         endpoints: dict[str, Simulator[Any]] = {
             GatewayTTSSimulator.endpoint: GatewayTTSSimulator(options, voice=voice),
             GatewayDenoiseSimulator.path: GatewayDenoiseSimulator(options),
+            "/v1/chat/completions": ChatSimulator(options, replies=replies),
         }
         super().__init__(options, endpoints)
