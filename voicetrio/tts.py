@@ -33,6 +33,7 @@ from ._dialect import (
     Reply,
     Spoken,
     Step,
+    TimesRestart,
     TTSDialect,
 )
 from ._link._target import HTTP
@@ -56,7 +57,7 @@ from .errors import (
     SinkClosed,
     VoiceTrioError,
 )
-from .text import Chunk, FlushMarker, Text
+from .text import FlushMarker, Text, says_something
 from .turn import Interruption, Script, Synthesis, TextFailed, Timestamps, Turn, interruption
 
 # ---- providers -----------------------------------------------------------------------------------------------------
@@ -367,7 +368,7 @@ class TTSSession:
         """Whether there is nothing to speak.  Waits for the first text that there is."""
         index = 0
         while (chunk := await turn.script.chunk(index)) is not None:
-            if _says_something(chunk):
+            if isinstance(chunk, str) and says_something(chunk):
                 return False
             index += 1
         return True
@@ -393,7 +394,7 @@ class TTSSession:
         if not attempt.ended:
             assert attempt.error is not None, "a link that fails tells its attempts"
             raise attempt.error
-        if not turn.audio.received:
+        if not turn.audio.received and says_something(turn.script.text, words=link.dialect.needs_words):
             raise NoAudio("the turn ended without any audio", provider=options.name, request_id=turn.request_id)
 
     async def _say_all(self, attempt: Attempt) -> None:
@@ -408,7 +409,7 @@ class TTSSession:
                 chunk, spoken = chunk[spoken:], max(0, spoken - len(chunk))
             if isinstance(chunk, FlushMarker):
                 await self._send(attempt, dialect.flush())
-            elif _says_something(chunk):
+            elif says_something(chunk):
                 await self._send(attempt, dialect.say(blank + chunk))
                 blank = ""
             else:
@@ -452,7 +453,7 @@ class TTSSession:
                 self._late_bytes += len(event.pcm)
 
     async def _on_event(
-        self, attempt: Attempt, event: Audio | Spoken | Answered | Ended | Reached | Reply | MoreToSend
+        self, attempt: Attempt, event: Audio | Spoken | TimesRestart | Answered | Ended | Reached | Reply | MoreToSend
     ) -> None:
         match event:
             case Audio():
@@ -461,6 +462,8 @@ class TTSSession:
                 await self._on_audio(attempt, event.pcm)
             case Spoken():
                 self._on_spoken(attempt, event)
+            case TimesRestart():
+                attempt.restart_times()
             case Reached():
                 attempt.turn.reach(attempt.characters + event.characters)
             case Reply():
@@ -581,7 +584,3 @@ def _driver(url: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
     from ._link.http import connect as connect_http  # httpx is only imported by whoever wants it
 
     return connect_http
-
-
-def _says_something(chunk: Chunk) -> bool:
-    return isinstance(chunk, str) and bool(chunk) and not chunk.isspace()
