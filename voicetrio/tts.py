@@ -281,7 +281,10 @@ class TTSSession:
         if script.streamed:
             self._nursery.start_soon(self._feed, turn)
         self._nursery.start_soon(self._run_turn, turn, options)
-        return await turn.wait()
+        try:
+            return await turn.wait()
+        finally:
+            self._abandoned = []
 
     def interrupt(self) -> Interruption | None:
         """Silence everything that was asked for so far: the turn being spoken, those in line, and what is still queued.
@@ -309,13 +312,15 @@ class TTSSession:
         if turn.audio.fenced:
             return
         self._fence(turn)
-        # One cancel() may reach several calls, in any order; before their tasks have run it is one interruption.
+        # One cancel() may reach several calls, in any order; before one of them has run it is one interruption.
         self._abandoned = sorted([*self._abandoned, turn], key=lambda turn: turn.number)
         self.last_interruption = interruption(self._abandoned)
 
     def _fence(self, turn: Turn) -> None:
-        turn.fence()
         attempt = self._attempts.pop(turn.number, None)
+        if attempt is not None:
+            turn.request_id = attempt.link.request_id
+        turn.fence()
         if attempt is not None:
             self._cancel_on_wire(attempt)
 
@@ -326,7 +331,7 @@ class TTSSession:
         try:
             with turn.scope:
                 await self._wait_in_line(turn)
-                turn.timeline.started = trio.current_time()
+                turn.mark("started")
                 await self._speak(turn, options)
                 turn.resolve()
         except VoiceTrioError as error:
@@ -334,7 +339,6 @@ class TTSSession:
         except TextFailed as failed:
             turn.fail(failed.error)
         finally:
-            self._abandoned = []
             self._line.remove(turn)
             self._line_moved.unpark_all()
 
@@ -375,7 +379,7 @@ class TTSSession:
 
     async def _attempt(self, turn: Turn, pool: LinkPool[TTSDialect], options: TTSProvider) -> None:
         link = await pool.acquire()
-        turn.timeline.connected = trio.current_time()
+        turn.mark("connected")
         turn.start_over()
         attempt = self._attempts[turn.number] = Attempt(turn, pool, link, options._silence(), options.cancel_timeout)
         link.dialect.begin(turn.number, options)
@@ -417,7 +421,6 @@ class TTSSession:
         await self._send(attempt, dialect.end())
 
     async def _send(self, attempt: Attempt, steps: Iterator[Step]) -> None:
-        timeline = attempt.turn.timeline
         while True:
             # A task that was woken goes on though it has been cancelled since, and the dialect has forgotten its turn.
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -430,8 +433,8 @@ class TTSSession:
                 attempt.end(step.inferred)
             else:
                 await attempt.link.send(step)
-                if timeline.first_text is None:
-                    timeline.first_text = trio.current_time()
+                if attempt.turn.timeline.first_text is None:
+                    attempt.turn.mark("first_text")
         attempt.watch()
         attempt.link.listen_on()
 
@@ -480,9 +483,8 @@ class TTSSession:
                 attempt.watch()
 
     async def _on_audio(self, attempt: Attempt, pcm: bytes) -> None:
-        timeline = attempt.turn.timeline
-        if timeline.first_audio is None:
-            timeline.first_audio = trio.current_time()
+        if attempt.turn.timeline.first_audio is None:
+            attempt.turn.mark("first_audio")
         attempt.resting = True  # a full sink is not the provider's silence
         attempt.watch()
         try:
