@@ -40,14 +40,13 @@ from ._link._target import HTTP
 from ._link.connection import Connection, ConnectionOptions, Dial
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
-from ._link.policy import LinkPolicy, is_transient
+from ._link.policy import LinkPolicy, Retries
 from ._link.pool import Endpoint, LinkPool, LinkPools
 from ._link.websocket import connect as connect_websocket
 from ._options import positive, positive_or_none, truth
 from .audio import AudioFormat, AudioSink
 from .errors import (
     ConfigurationError,
-    ConnectError,
     LinkClosed,
     NoAudio,
     ProviderStalled,
@@ -68,7 +67,8 @@ class TTSProvider(abc.ABC):
     """Options of a text-to-speech provider.  Does no I/O; equal, hashable, and printed without its key.
 
     Attributes:
-        connect_timeout: seconds that connecting may take, all in all.
+        connect_timeout: seconds that a connection may take until the provider has accepted us.  What fails sooner is
+            tried again, but not after this time.
         response_timeout: seconds for which the provider may be silent while it owes us audio or an answer.
         cancel_timeout: seconds in which the provider must acknowledge a cancellation, or the link is given up.
         heartbeat: seconds between pings on a link; None for none.
@@ -349,22 +349,20 @@ class TTSSession:
             await self._line_moved.park()
 
     async def _speak(self, turn: Turn, options: TTSProvider) -> None:
-        pool = self._pool(options)
         if turn.script.streamed:
-            pool.warm()
+            self._pool(options).warm()
         if await self._is_blank(turn):
             return
-        failures = reached = 0
+        retries, reached = Retries(options._policy()), 0
         while True:
             try:
-                await self._attempt(turn, pool, options)
+                await self._attempt(turn, options, retries)
             except (LinkClosed, ProviderStalled, RateLimited, ServiceUnavailable) as error:
-                failures = failures + 1 if turn.reached == reached else 1
-                reached = turn.reached
-                # A refused upgrade has been tried again before it came here.
-                if not turn.resumable or isinstance(error, ConnectError) or not is_transient(error):
+                if not turn.resumable:
                     raise
-                await options._policy().pause_or_raise(error, failures)
+                if turn.reached > reached:
+                    retries, reached = Retries(options._policy()), turn.reached
+                await retries.pause_or_raise(error)
             else:
                 return
 
@@ -377,8 +375,9 @@ class TTSSession:
             index += 1
         return True
 
-    async def _attempt(self, turn: Turn, pool: LinkPool[TTSDialect], options: TTSProvider) -> None:
-        link = await pool.acquire()
+    async def _attempt(self, turn: Turn, options: TTSProvider, retries: Retries) -> None:
+        pool = self._pool(options)  # only now: while its text was awaited its pool may have been retired
+        link = await pool.acquire(retries)
         turn.mark("connected")
         turn.start_over()
         attempt = self._attempts[turn.number] = Attempt(turn, pool, link, options._silence(), options.cancel_timeout)
