@@ -1,5 +1,6 @@
 """Requests over HTTP against a hand-written server: it answers with bytes of its own choosing."""
 
+import gzip
 import json
 from contextlib import asynccontextmanager
 
@@ -112,6 +113,30 @@ async def test_two_requests_on_one_connection(autojump_clock):
         assert headers[b"authorization"] == b"Bearer k"
         assert headers[b"content-type"] == b"application/json"
         assert int(headers[b"content-length"]) == len(body)
+
+
+async def test_what_a_server_sets_is_not_sent_back(autojump_clock):
+    heads = []
+
+    async def play(peer):
+        for _ in range(2):
+            heads.append((await peer.request())[0])
+            await peer.say(WHOLE.replace(b"X-Request-Id: r-1", b"Set-Cookie: session=somebody; Path=/"))
+        await peer.request()
+
+    async with talk(play) as (connection, _):
+        for _ in range(2):
+            await connection.send("{}")
+            await response(connection)
+    assert all(b"cookie" not in dict(head.headers) for head in heads)
+
+
+async def test_a_body_that_is_compressed_unasked_is_decoded(autojump_clock):
+    body = gzip.compress(b"four")
+    reply = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    async with talk(answering(reply)) as (connection, _):
+        await connection.send("{}")
+        assert (await response(connection))[1] == b"four"
 
 
 async def test_a_request_may_be_made_before_the_one_ahead_is_answered(autojump_clock):

@@ -26,7 +26,7 @@ class Endpoint:
     Attributes:
         url: ``ws``, ``wss``, ``http`` or ``https``.
         headers: of the upgrade, or of each request.
-        greeting: what is said first, where a connection's options and its key are a message.
+        greeting: what the link says first, where a connection's options and its key are a message.
         secrets: what must not be shown, besides what the URL and the headers tell by their names.
 
     Raises:

@@ -1,18 +1,24 @@
 """Requests over HTTP/1.1, in the shape of a connection: what is sent is a request, what is received its response.
 
 A connection is one byte stream to the provider, dialled beforehand and kept alive, so that a request pays for no
-handshake; httpx speaks on it.  Cancelling a request is dropping the connection: HTTP/1.1 knows no other way, and it
+handshake.  Cancelling a request is dropping the connection: HTTP/1.1 knows no other way, and it
 reaches the provider at once.
 
 A message that is sent is the body of a ``POST``.  Its response is received as the headers (text: a JSON object, names
 in lower case), the body as it comes (binary), and ``b""`` at the end.  Requests are answered in the order in which
 they were sent.
+
+httpx, which the library depends on anyway, is used for what it makes of a response: its headers in any encoding, and a
+body that is decoded even where a server compresses it unasked.  Its pool is not used, as it would dial in the middle of
+a turn: it is given httpcore's HTTP/1.1 on the one stream that is there.  Nor are its cookies: each request is to be
+what we made it, whatever a server or a proxy between us sets.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Self
 
 import httpcore
@@ -133,7 +139,9 @@ class _Requests:
         try:
             # Their ends are closed with it, whatever ends it.
             with self._answered, self._to_ask:
-                async with httpx.AsyncClient(transport=_Transport(self._http), timeout=None) as client:  # noqa: S113
+                no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+                transport = _Transport(self._http)
+                async with httpx.AsyncClient(transport=transport, cookies=no_cookies, timeout=None) as client:  # noqa: S113
                     await self._serve(client)
         except ProviderError as error:
             self._failure = error
