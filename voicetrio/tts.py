@@ -381,7 +381,7 @@ class TTSSession:
             if self._attempts.pop(turn.number, None) is not None:
                 attempt.cancel()
             turn.request_id = link.request_id
-            pool.release(link, worked=attempt.ended)
+            pool.release(link, worked=attempt.ended or attempt.got_somewhere)
         if not attempt.ended:
             assert attempt.error is not None, "a link that fails tells its attempts"
             raise attempt.error

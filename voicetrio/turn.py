@@ -335,6 +335,7 @@ class Turn:
     def reach(self, characters: int) -> None:
         """All audio of so many characters has come, and no other."""
         self.reached = characters
+        self.audio.start_over()  # what follows are samples of their own
         self._reached_samples = self.audio.received
 
     def start_over(self) -> None:

@@ -131,12 +131,35 @@ async def test_what_a_server_sets_is_not_sent_back(autojump_clock):
     assert all(b"cookie" not in dict(head.headers) for head in heads)
 
 
-async def test_a_body_that_is_compressed_unasked_is_decoded(autojump_clock):
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(200, errors.ProtocolError), (401, errors.AuthenticationError), (503, errors.ServiceUnavailable)],
+)
+async def test_what_is_compressed_unasked_is_not_unpacked(autojump_clock, status, kind):
     body = gzip.compress(b"four")
-    reply = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+    head = b"HTTP/1.1 %d X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+    async with talk(answering(head + body)) as (connection, _):
+        await connection.send("{}")
+        with pytest.raises(kind):
+            await response(connection)
+
+
+@pytest.mark.parametrize("location", [b"mailto:x", b"http://1.2.3.999/", b"/elsewhere"])
+async def test_a_redirect_is_not_followed(autojump_clock, location):
+    reply = b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % location
     async with talk(answering(reply)) as (connection, _):
         await connection.send("{}")
+        with pytest.raises(errors.ProviderError) as raised:
+            await response(connection)
+    assert raised.value.status == 302
+
+
+async def test_a_second_response_does_not_answer_the_next_request(autojump_clock):
+    async with talk(answering(WHOLE + WHOLE)) as (connection, _):
+        await connection.send("{}")
         assert (await response(connection))[1] == b"four"
+        with pytest.raises(errors.LinkClosed):
+            await connection.receive()
 
 
 async def test_a_request_may_be_made_before_the_one_ahead_is_answered(autojump_clock):

@@ -223,9 +223,10 @@ class Link(Generic[D]):
     async def farewell(self) -> None:
         """End the link politely: say good-bye, and give the provider the time to close."""
         if self.usable:
-            for message in self.dialect.farewell():
+            messages = list(self.dialect.farewell())
+            for message in messages:
                 self.send_nowait(message)
-            with trio.move_on_after(self._policy.farewell_timeout):
+            with trio.move_on_after(self._policy.farewell_timeout if messages else 0):
                 await self.ended.wait()
         self.close()
 
