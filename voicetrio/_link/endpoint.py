@@ -65,6 +65,6 @@ def connector(
 def _driver(url: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
     if url.partition(":")[0] not in HTTP:
         return connect_websocket
-    from .http import connect as connect_http  # httpcore is only imported by whoever wants it
+    from .http import connect as connect_http  # httpx is only imported by whoever wants it
 
     return connect_http

@@ -8,31 +8,33 @@ A message that is sent is the body of a ``POST``.  Its response is received as t
 in lower case), the body as it comes (binary), and ``b""`` at the end.  Requests are answered in the order in which
 they were sent.
 
-httpcore, which is below httpx, speaks HTTP/1.1 on it.  httpx itself would dial in the middle of a turn, follow where a
-redirect leads, keep cookies, and unpack what a server has compressed, however much that becomes; here a request is what
-we made it, and a response that is encoded though we asked for none is refused.
+httpx speaks HTTP/1.1 on it, by a transport of ours.  Its client would look where a redirect leads, keep cookies, and
+unpack what a server has compressed, however much that becomes; so there is none in between: a request is what we made
+it, and a response that is encoded though we asked for none is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import httpcore
+import httpx
 import msgspec
 import trio
 
-from ..errors import ClosedError, InputError, LinkClosed, ProtocolError, ProviderError, error_class
+from ..errors import ClosedError, ConfigurationError, InputError, LinkClosed, ProtocolError, ProviderError, error_class
 from ._handshake import MAX_BODY, refusal, request_id
 from ._stream import open_stream
 from ._target import HTTP, Target
+from ._transport import Content, StreamTransport
 from .connection import Connection, ConnectionOptions, Dial
 from .nursery import open_plain_nursery
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
 # The body of a refusal is for the message only.
 _BODY_TIMEOUT = 1.0
@@ -66,6 +68,7 @@ def connect(
         ConnectTimeout: on entering: `connect_timeout` passed.
     """
     target = Target.parse(url, headers, provider, secrets=secrets, schemes=HTTP)
+    _url(target)
     return _connect(target, options or ConnectionOptions(), ssl_context, dial or trio.open_tcp_stream)
 
 
@@ -85,7 +88,7 @@ async def _connect(
 
 
 class _Requests:
-    """A :class:`Connection` over httpcore.
+    """A :class:`Connection` over httpx.
 
     Attributes:
         headers: empty: each response has its own.
@@ -99,8 +102,8 @@ class _Requests:
         self._stream = stream
         self._target = target
         self._failure: ProviderError | None = None
-        wire = _Stream(stream, options.send_timeout, self._until_taken)
-        self._http = httpcore.AsyncHTTP11Connection(_origin(target), wire)
+        self._url = _url(target)
+        self._http = StreamTransport(stream, self._url, options.send_timeout, self._until_taken)
         self._asked, self._to_ask = trio.open_memory_channel[bytes](0)
         # It holds what one read from the socket gives: the next read waits until that is taken.
         self._answered, self._answers = trio.open_memory_channel[str | bytes](math.inf)
@@ -150,10 +153,8 @@ class _Requests:
             if body is None:
                 raise self._lost("was closed by the server")
             await self._exchange(body)
-            if not self._http.is_available():
-                raise self._lost("is closed by the server after each response")
-            if self._http._h11_state.trailing_data[0]:  # it has no public name
-                raise self._lost("brought more than was asked for")
+            if not self._http.reusable:
+                raise self._lost("was closed by the server after a response, or brought more than was asked for")
 
     async def _next_request(self) -> bytes | None:
         """The next request; None if the peer leaves, or speaks unasked, before there is one."""
@@ -171,16 +172,15 @@ class _Requests:
         return body
 
     async def _exchange(self, body: bytes) -> None:
-        response = await self._http.handle_async_request(_request(self._target, body))
+        response = await self._http.handle_async_request(_request(self._url, self._target, body))
         try:
-            headers = _headers(response)
+            headers = dict(response.headers)
             self.request_id = request_id(headers)
             encoding = headers.get("content-encoding", "identity").strip().lower()
-            if not 200 <= response.status < 300:
+            if not response.is_success:
                 words = await _head_of_body(response) if encoding == "identity" else b""
-                raise refusal(
-                    error_class(response.status), self._target, "the request", response.status, headers, words
-                )
+                kind = error_class(response.status_code)
+                raise refusal(kind, self._target, "the request", response.status_code, headers, words)
             if encoding != "identity":
                 raise ProtocolError(
                     f"a body in the encoding {self._target.printable(encoding)}, which was not asked for",
@@ -188,8 +188,8 @@ class _Requests:
                     request_id=self.request_id,
                 )
             self._answered.send_nowait(msgspec.json.encode(headers).decode())
-            # Nothing is awaited in this loop: whoever left it in the middle would leave httpcore's generators open.
-            async for piece in response.aiter_stream():
+            # Nothing is awaited in this loop: whoever left it in the middle would leave httpx's generators open.
+            async for piece in response.aiter_raw():
                 if piece:
                     self._answered.send_nowait(piece)
         finally:
@@ -217,25 +217,28 @@ class _Requests:
         return error
 
 
-async def _head_of_body(response: httpcore.Response) -> bytes:
+async def _head_of_body(response: httpx.Response) -> bytes:
     """What a refusal says, as far as it comes soon."""
     body = b""
     with trio.move_on_after(_BODY_TIMEOUT), contextlib.suppress(httpcore.NetworkError, httpcore.ProtocolError):
-        async for piece in response.aiter_stream():
+        async for piece in response.aiter_raw():
             body = (body + piece)[:MAX_BODY]
     return body
 
 
-def _headers(response: httpcore.Response) -> dict[str, str]:
-    """Names in lower case; values of repeated headers are joined by commas."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in response.headers:
-        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+def _url(target: Target) -> httpx.URL:
+    """The URL of the requests.
+
+    Raises:
+        ConfigurationError: if httpx does not take it for one, as some hosts that a resolver would.
+    """
+    try:
+        return httpx.URL(f"{target.scheme}://{target.authority}{target.resource}")
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise ConfigurationError(f"{target.shown} is not a URL of HTTP: {error}") from None
 
 
-def _request(target: Target, body: bytes) -> httpcore.Request:
+def _request(url: httpx.URL, target: Target, body: bytes) -> httpx.Request:
     headers = [
         (b"Host", target.authority.encode("ascii")),
         (b"Content-Length", b"%d" % len(body)),
@@ -243,56 +246,4 @@ def _request(target: Target, body: bytes) -> httpcore.Request:
         (b"Accept-Encoding", b"identity"),
         *target.headers,
     ]
-    origin = _origin(target)
-    url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target.resource.encode("ascii"))
-    return httpcore.Request("POST", url, headers=headers, content=_Content(body))
-
-
-def _origin(target: Target) -> httpcore.Origin:
-    return httpcore.Origin(target.scheme.encode("ascii"), target.host.encode("ascii"), target.port)
-
-
-class _Stream(httpcore.AsyncNetworkStream):
-    """A trio stream as httpcore wants it; the connection's owner closes it."""
-
-    def __init__(self, stream: trio.abc.Stream, send_timeout: float, may_read: Callable[[], Awaitable[None]]) -> None:
-        self._stream = stream
-        self._send_timeout = send_timeout
-        self._may_read = may_read
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's
-        await self._may_read()
-        try:
-            return bytes(await self._stream.receive_some(max_bytes))
-        except trio.BrokenResourceError as error:
-            raise httpcore.ReadError(str(error)) from error
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - httpcore's
-        with trio.move_on_after(self._send_timeout) as scope:
-            try:
-                await self._stream.send_all(buffer)
-            except trio.BrokenResourceError as error:
-                raise httpcore.WriteError(str(error)) from error
-        if scope.cancelled_caught:
-            raise httpcore.WriteError(f"the peer accepted no data for {self._send_timeout:g} s")
-
-    async def aclose(self) -> None:
-        await trio.lowlevel.checkpoint()
-
-    def get_extra_info(self, info: str) -> Any:  # noqa: ARG002 - there is none
-        return None
-
-
-class _Content:
-    """The body of a request; httpcore's own is a generator, which a cancelled request would leave open."""
-
-    def __init__(self, body: bytes) -> None:
-        self._left = [body]
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
+    return httpx.Request("POST", url, headers=headers, stream=Content(body))
