@@ -157,19 +157,13 @@ class Denoise(DenoiseProvider):
         )
 
     def _new_dialect(self) -> DenoiseDialect:
-        return _Dialect(self._endpoint().greeting)
+        return _Dialect()
 
 
 class _Dialect(DenoiseDialect):
     """Audio that comes back as an event, a message of its own, or binary; with its number, or in order."""
 
     provider = NAME
-
-    def __init__(self, greeting: tuple[str, ...]) -> None:
-        self._greeting = greeting
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - it tells nothing
-        return self._greeting
 
     def farewell(self) -> Iterable[Message]:
         return (message("stop"),)
