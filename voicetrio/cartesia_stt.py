@@ -16,7 +16,7 @@ import msgspec
 from ._format import AudioFormat
 from ._json import decode_json
 from ._link.dialect import Message, Silence
-from ._link.pool import Endpoint
+from ._link.endpoint import Endpoint
 from ._options import in_range, key_or_environment, one_of, positive_or_none, secret, text, truth, voice_name, whole
 from ._options import websocket_url as checked_url
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect

@@ -18,10 +18,10 @@ import attrs
 import trio
 
 from ._link.connection import ConnectionOptions, Dial
+from ._link.endpoint import Endpoint
 from ._link.exchange import Lines
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, Retries
-from ._link.pool import Endpoint
 from ._options import positive
 from .chat import ChatContext, Messages, context_of, encode_body, wire_messages
 from .errors import ConfigurationError, ConnectError, SessionClosed

@@ -11,7 +11,6 @@ import attrs
 
 from ._target import HTTP, WEBSOCKET, Target
 from .connection import Connection, Dial
-from .websocket import connect as connect_websocket
 
 if TYPE_CHECKING:
     import ssl
@@ -63,8 +62,11 @@ def connector(
 
 
 def _driver(url: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
-    if url.partition(":")[0] not in HTTP:
-        return connect_websocket
-    from .http import connect as connect_http  # httpx is only imported by whoever wants it
+    # Each brings its library along, and most sessions need one of them.
+    if url.partition(":")[0] in HTTP:
+        from .http import connect as connect_http
 
-    return connect_http
+        return connect_http
+    from .websocket import connect as connect_websocket
+
+    return connect_websocket
