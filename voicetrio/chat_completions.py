@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import attrs
 import msgspec
 
-from ._link.pool import Endpoint
+from ._link.endpoint import Endpoint
 from ._options import endpoint_url, in_range, key_or_environment, pairs, secret, text, truth, voice_name, whole_or_none
 from ._schema import strict
 from .errors import ConfigurationError

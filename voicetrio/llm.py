@@ -18,10 +18,10 @@ import attrs
 import trio
 
 from ._link.connection import ConnectionOptions, Dial
+from ._link.endpoint import Endpoint
 from ._link.exchange import Lines
 from ._link.nursery import open_plain_nursery
-from ._link.policy import LinkPolicy, is_transient
-from ._link.pool import Endpoint
+from ._link.policy import LinkPolicy, Retries
 from ._options import positive
 from .chat import ChatContext, Messages, context_of, encode_body, wire_messages
 from .errors import ConfigurationError, ConnectError, SessionClosed
@@ -207,15 +207,12 @@ class LLMSession:
         Cancelling it leaves the connecting under way.
         """
         self._check_open()
-        failures = 0
+        retries = Retries(self._policy)
         while True:
             try:
                 await self._lines.ready()
             except ConnectError as error:
-                if not is_transient(error):
-                    raise
-                failures += 1
-                await self._policy.pause_or_raise(error, failures)
+                await retries.pause_or_raise(error)
             else:
                 return
 

@@ -16,7 +16,7 @@ from ._json_stream import FieldStream
 from ._link._handshake import request_id
 from ._link._target import Target
 from ._link.exchange import Line, Lines
-from ._link.policy import LinkPolicy, is_transient
+from ._link.policy import LinkPolicy, Retries, is_transient
 from ._sse import EventDecoder
 from .chat import ToolCall
 from .errors import (
@@ -196,15 +196,14 @@ class Reply:
 
     async def _begin(self) -> None:
         """Ask, until the answer has begun or asking again would not help."""
-        failures = 0
+        retries = Retries(self._policy)
         while (error := await self._attempt_fails()) is not None:
             stale = self._line is not None and self._line.used and isinstance(error, LinkClosed)
             await self._drop()
             if not is_transient(error):
                 raise error
             if not stale:  # the server has closed it while it was idle: that is nobody's failure
-                failures += 1
-                await self._policy.pause_or_raise(error, failures)
+                await retries.pause_or_raise(error)
 
     async def _attempt_fails(self) -> ProviderError | None:
         """Ask once; return what asking again may mend."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from .._link.pool import Endpoint
+from .._link.endpoint import Endpoint
 from .._options import endpoint_url, in_range, secret, text, voice_name, whole_or_none
 from ..chat_completions import check_tool_choice, json_fields
 from ..llm import LLMProvider, ToolChoice

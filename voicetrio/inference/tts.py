@@ -12,8 +12,8 @@ import attrs
 import msgspec
 
 from .._dialect import TTSDialect
+from .._link.endpoint import Endpoint
 from .._link.policy import LinkPolicy
-from .._link.pool import Endpoint
 from .._options import one_of, positive, positive_or_none, secret, text, truth, voice_name
 from ..audio import AudioFormat
 from ..tts import TTSProvider
