@@ -174,10 +174,10 @@ async def test_the_program_itself(stage):
 
     with trio.fail_after(20):
         done = await trio.run_process(
-            command, capture_stdout=True, capture_stderr=True, env={**os.environ, **stage.environment}
+            command, capture_stdout=True, capture_stderr=True, check=False, env={**os.environ, **stage.environment}
         )
 
-    assert (done.stdout, done.stderr) == (b"", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     fmt, pcm = read_wav(stage.answer)
     assert fmt == AudioFormat(24_000, 1)
     assert len(pcm) // 2 >= len(SHORT) * 120
