@@ -17,7 +17,7 @@ endif
 NOT_ASYNC := ASYNC114,ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint soak sessions footprint clean help
+.PHONY: demo test lint soak sessions frames footprint clean help
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -48,6 +48,9 @@ soak: $(VENV)/.extra-test ## one million tagged interruptions (ARGS="--runs … 
 
 sessions: $(VENV)/.extra-test ## open and cancel 10,000 sessions at random points, and look at what is left
 	@$(BIN)/python benchmarks/sessions.py $(ARGS)
+
+frames: $(VENV)/.extra-test ## a million frames through a denoiser, with losses, delays and reconnections
+	@$(BIN)/python benchmarks/denoise_frames.py $(ARGS)
 
 footprint: $(VENV)/.extra-test ## time and memory of the import, and memory of an idle session
 	@$(BIN)/python benchmarks/footprint.py $(ARGS)

@@ -27,6 +27,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
     [
         ("import voicetrio.testing.plugin", {"trio", "numpy", "httpx", "click", "rich"}),
         ("from voicetrio import DeepgramTTS, open_audio_sink", {"click", "rich", "pytest", "hypothesis", "scipy"}),
+        ("from voicetrio import *", {"click", "rich", "pytest", "hypothesis", "scipy", "httpx", "trio_websocket"}),
         ("import voicetrio.simulators", {"click", "rich", "pytest", "trustme", "cryptography"}),
     ],
 )
