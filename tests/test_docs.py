@@ -7,8 +7,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from voicetrio import LMNTTTS, CartesiaSTT, CartesiaTTS, DeepgramTTS, SmallestAITTS
-from voicetrio.inference import TTS
+from voicetrio import LMNTTTS, CartesiaSTT, CartesiaTTS, ChatLLM, DeepgramTTS, SmallestAITTS
+from voicetrio.inference import LLM, TTS, Denoise
 
 ROOT = Path(__file__).parent.parent
 ORIGINALS = (ROOT / "docs" / "originals.md").read_text()
@@ -16,7 +16,7 @@ PROVIDERS = (ROOT / "docs" / "providers.md").read_text()
 
 ROWS = [
     f"{letter}{number}"
-    for letter, last in (("D", 13), ("L", 10), ("C", 10), ("M", 11), ("S", 8), ("G", 9))
+    for letter, last in (("D", 13), ("L", 10), ("C", 10), ("M", 11), ("S", 8), ("G", 9), ("N", 8), ("P", 6))
     for number in range(1, last + 1)
 ]
 FILES = (
@@ -26,8 +26,10 @@ FILES = (
     "test_smallest.py",
     "stt/test_cartesia_stt.py",
     "inference/test_inference_tts.py",
+    "inference/test_denoise.py",
+    "llm/test_originals.py",
 )
-CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, CartesiaSTT, SmallestAITTS, TTS)
+CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, CartesiaSTT, SmallestAITTS, TTS, Denoise, ChatLLM, LLM)
 
 
 def names_of_tests(path):
@@ -67,7 +69,7 @@ def test_each_row_says_what_how_it_sounds_what_instead_and_which_test(row):
 
 def test_each_test_of_a_row_is_named_in_its_row():
     named = set().union(*(names_of_tests(ROOT / "tests" / file) for file in FILES))
-    tests = {name for name in named if re.match(r"test_[dlcmsg]\d+_", name)}
+    tests = {name for name in named if re.match(r"test_[dlcmsgnp]\d+_", name)}
     assert tests == {name for row in ROWS for name in named_in(sections(ORIGINALS)[row])}
 
 
