@@ -191,3 +191,9 @@ def test_it_has_sixty_lines_of_code():
     prose = {line for word in words if isinstance(word, ast.Expr) for line in range(word.lineno, word.end_lineno + 1)}
     lines = enumerate(PROGRAM.read_text().splitlines(), 1)
     assert len([line for number, line in lines if line.strip() and number not in prose]) <= 60
+
+
+def test_the_readme_shows_what_runs():
+    shown = (ROOT / "README.md").read_text().partition("## An agent in 60 lines")[2]
+    agent = re.search(r"^```python\n(.*?)^```$", shown, re.MULTILINE | re.DOTALL)[1]
+    assert agent in PROGRAM.read_text()
