@@ -67,10 +67,20 @@ def test_each_test_of_a_row_is_named_in_its_row():
 def test_the_table_of_options_is_that_of_the_class(cls):
     section = PROVIDERS.partition(f"## {cls.__name__}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| `(.+?)` \|", section, flags=re.MULTILINE)
-    defaults = {field.name: field.default for field in attrs.fields(cls)}
-    factories = {name: value.factory() for name, value in defaults.items() if isinstance(value, attrs.Factory)}
-    written = {name: default for name, default in rows if name in defaults}
+    defaults = {field.name: _default(field) for field in attrs.fields(cls)}
+    written = {name: shown for name, shown in rows if name in defaults}
     assert set(written) == set(defaults)
     for name, value in defaults.items():
-        shown = written[name]
-        assert (shown == repr(value)) or ast.literal_eval(shown) == value if name not in factories else shown
+        assert written[name] == repr(value) or _literal(written[name]) == value, name
+
+
+def _default(field):
+    return field.default.factory() if isinstance(field.default, attrs.Factory) else field.default
+
+
+def _literal(shown):
+    """The value that a table shows; None is shown as None, and what is no literal by its repr()."""
+    try:
+        return ast.literal_eval(shown)
+    except ValueError:
+        return shown
