@@ -3,6 +3,8 @@
 Each test fails on what the original did, which its docstring tells.
 """
 
+import base64
+import json
 from contextlib import asynccontextmanager
 
 import attrs
@@ -11,6 +13,7 @@ import trio
 from deepgram_talk import FLUSH, Talk, chunks
 
 from voicetrio import CartesiaTTS, open_audio_sink
+from voicetrio._dialect import Late
 from voicetrio._link.nursery import open_plain_nursery
 from voicetrio.cartesia import GenerationConfig
 from voicetrio.errors import (
@@ -548,3 +551,17 @@ def test_the_key_is_not_shown():
     assert "secret" not in repr(ours)
     assert "secret" not in repr(ours._endpoint().target("cartesia"))
     assert hash(ours) == hash(CartesiaTTS(api_key="a-very-secret-key"))
+
+
+# Audio of the past
+
+
+def test_audio_of_another_context_is_counted_and_not_decoded():
+    """A chunk of a cancelled context that is no base64 would have ended the link under the turn of now."""
+    options = CartesiaTTS(api_key="key-of-a-test")
+    dialect = options._new_dialect(lambda: 0.0)
+    dialect.begin(1, options)
+    list(dialect.say("Hello."))
+    chunk = {"type": "chunk", "context_id": "of the past"}
+    assert list(dialect.receive(json.dumps(chunk | {"data": "!!!!"}))) == [Late(3)]
+    assert list(dialect.receive(json.dumps(chunk | {"data": base64.b64encode(b"12345678").decode()}))) == [Late(8)]

@@ -33,6 +33,13 @@ class Audio:
 
 
 @attrs.frozen
+class Late:
+    """Audio of what was cancelled has come, so many bytes of PCM; it was not decoded."""
+
+    size: int
+
+
+@attrs.frozen
 class Spoken:
     """Words and phonemes with their times, in seconds from the first sample that came of the turn on this link."""
 
@@ -103,7 +110,7 @@ class GateOpened:
     """The provider has acknowledged a cancellation: the oldest that was not."""
 
 
-Event = Audio | Spoken | Answered | Ended | Failed | Refused | Reached | Reply | MoreToSend | GateOpened
+Event = Audio | Late | Spoken | Answered | Ended | Failed | Refused | Reached | Reply | MoreToSend | GateOpened
 Step = Message | Pause | Ended
 
 
@@ -167,9 +174,15 @@ class TTSDialect(abc.ABC):
         return False
 
     @property
-    def patience(self) -> float | None:
-        """Seconds of silence that mean something now, see :meth:`lapse`; None if silence means nothing."""
+    def expires(self) -> float | None:
+        """When silence will mean something, see :meth:`lapse`, by trio's clock; None if it means nothing.
+
+        It is looked at when steps have been sent and when a message has been handled.
+        """
         return None
+
+    def missed(self, seconds: float) -> None:  # noqa: B027 - for those that override it
+        """Nobody listened for so long, as a message was still being handled: that was no silence."""
 
     @abc.abstractmethod
     def begin(self, turn: int, options: Any) -> None:
@@ -207,5 +220,5 @@ class TTSDialect(abc.ABC):
         """
 
     def lapse(self) -> Iterable[Event]:
-        """Nothing came for `patience` seconds, though we were listening."""
+        """The time is up that :attr:`expires` told; it must tell another now, or None."""
         return ()

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Self
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Refused, Reply, Spoken, Step, TTSDialect
-from ._json import decode_audio, decode_json
+from ._dialect import Answered, Audio, Ended, Event, Late, Refused, Reply, Spoken, Step, TTSDialect
+from ._json import audio_size, decode_audio, decode_json
 from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._link.pool import Endpoint
@@ -304,7 +304,7 @@ class _CartesiaDialect(TTSDialect):
             # One that names no context is about all that are open.
             return self._on_error(notice) if own or notice.context_id is None else ()
         if not own:
-            return (Audio(-1, decode_audio(notice.data, self.provider)),)
+            return (Late(audio_size(notice.data)),)
         assert self._turn is not None
         match notice.type:
             case "chunk":

@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, MoreToSend, Pause, Step, TTSDialect
+from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, MoreToSend, Pause, Step, TTSDialect
 from ._json import decode_json
 from ._link.link import Message
 from ._link.policy import LinkPolicy
@@ -314,7 +314,7 @@ class _DeepgramDialect(TTSDialect):
         if isinstance(message, bytes):
             # A turn that has said nothing is owed nothing.
             if self._turn is None or not self._said or self._gates:
-                return (Audio(-1, self._decode(message)),)
+                return (Late(len(self._decode(message))),)
             self._last_flushed = None
             return (Audio(self._turn, self._decode(message)),)
         notice = decode_json(message, _Notice, self.provider)

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Self
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Spoken, Step, TTSDialect
+from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, Spoken, Step, TTSDialect
 from ._json import decode_json
 from ._link.link import Message
 from ._link.policy import LinkPolicy
@@ -251,7 +251,7 @@ class _TypedDialect(_SessionDialect):
         if isinstance(message, bytes):
             # A turn that has said nothing is owed nothing.
             if self._turn is None or not self._said or self._resets:
-                return (Audio(-1, message),)
+                return (Late(len(message)),)
             self._bytes += len(message)
             return (Audio(self._turn, message),)
         notice = decode_json(message, _Notice, self.provider)
@@ -331,7 +331,9 @@ class _UntypedDialect(_SessionDialect):
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
-            return (Audio(self._turn if self._turn is not None and self._said else -1, message),)
+            if self._turn is None or not self._said:
+                return (Late(len(message)),)
+            return (Audio(self._turn, message),)
         notice = decode_json(message, _Notice, self.provider)
         return (self._failed(notice.error),) if notice.error else ()
 

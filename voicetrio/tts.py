@@ -25,6 +25,7 @@ from ._dialect import (
     Event,
     Failed,
     GateOpened,
+    Late,
     MoreToSend,
     Pause,
     Reached,
@@ -443,6 +444,8 @@ class TTSSession:
             elif isinstance(event, GateOpened):
                 link.acknowledged()
                 self._watch_attempts(link)  # only now does it owe its answers to the turn that is under way
+            elif isinstance(event, Late):
+                self._late_bytes += event.size
             elif (attempt := self._attempts.get(event.turn)) is not None and attempt.link is link:
                 await self._on_event(attempt, event)
             elif isinstance(event, Audio):

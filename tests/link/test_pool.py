@@ -36,7 +36,10 @@ class FakeDialect:
     ready = True
     worn = False
     spent = False
-    patience = None
+    expires = None
+
+    def missed(self, seconds):
+        pass
 
     def receive(self, message):
         return (message,)

@@ -51,8 +51,11 @@ class LinkDialect(Protocol):
         """Whether no further turn can be put on the link."""
 
     @property
-    def patience(self) -> float | None:
-        """Seconds of silence that mean something now, see :meth:`lapse`; None if silence means nothing."""
+    def expires(self) -> float | None:
+        """When silence will mean something, see :meth:`lapse`, by trio's clock; None if it means nothing."""
+
+    def missed(self, seconds: float) -> None:
+        """Nobody listened for so long, as a message was still being handled: that was no silence."""
 
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
         """The first messages, given the headers of the upgrade's response."""
@@ -68,7 +71,7 @@ class LinkDialect(Protocol):
         """
 
     def lapse(self) -> Iterable[Any]:
-        """Nothing came for `patience` seconds, though we were listening."""
+        """The time is up that :attr:`expires` told; it must tell another now, or None."""
 
     def lost(self, error: LinkClosed) -> Iterable[Any]:
         """The connection has ended, before that is reported: some protocols end a turn by it."""
@@ -237,9 +240,10 @@ class Link(Generic[D]):
         self.send_nowait(message)
 
     def listen_on(self) -> None:
-        """Measure silence anew, by what the dialect's patience is now."""
-        patience = self.dialect.patience
-        self._listening.deadline = math.inf if patience is None else trio.current_time() + patience
+        """Listen until what is now the dialect's :attr:`~LinkDialect.expires`."""
+        if not self._handling:
+            expires = self.dialect.expires
+            self._listening.deadline = math.inf if expires is None else expires
 
     def expect_acknowledgement(self, seconds: float) -> None:
         """Fail if :meth:`acknowledged` is not called in time.  For a fence: it starts no task, it sets a deadline.
@@ -296,19 +300,39 @@ class Link(Generic[D]):
 
     async def _receive_loop(self, connection: Connection) -> None:
         while True:
-            self._listening = trio.CancelScope()
-            self.listen_on()
-            with self._listening:
+            message = await self._listen(connection)
+            if message is not None:
+                await self._take(message)
+            elif self.dialect.expires is not None and trio.current_time() >= self.dialect.expires:
+                await self._handle(self.dialect.lapse())
+
+    async def _listen(self, connection: Connection) -> Message | None:
+        """Take what comes until silence means something; gives a message if one came in that very moment.
+
+        One scope for all messages until then: its deadline is only set while we listen.
+        """
+        with trio.CancelScope() as self._listening:
+            while True:
+                self.listen_on()
                 message = await connection.receive()
-            self._handling = True
-            if self._listening.cancelled_caught:
-                await self._on_events(self, self.dialect.lapse())
-            else:
-                self._last_message = trio.current_time()
-                await self._on_events(self, self.dialect.receive(message))
-            self._handling = False
-            if self._born is None and self.dialect.ready:
-                self._become_ready()
+                self._listening.deadline = math.inf
+                if self._listening.cancel_called:  # in this scope it could not be handled
+                    return message
+                await self._take(message)
+        return None
+
+    async def _take(self, message: Message) -> None:
+        self._last_message = trio.current_time()
+        await self._handle(self.dialect.receive(message))
+        if self._born is None and self.dialect.ready:
+            self._become_ready()
+
+    async def _handle(self, events: Iterable[Any]) -> None:
+        began = trio.current_time()
+        self._handling = True
+        await self._on_events(self, events)
+        self._handling = False
+        self.dialect.missed(trio.current_time() - began)
 
     async def _watch(self, connection: Connection) -> None:
         timeout = self._policy.connection.connect_timeout
