@@ -565,3 +565,75 @@ def test_audio_of_another_context_is_counted_and_not_decoded():
     chunk = {"type": "chunk", "context_id": "of the past"}
     assert list(dialect.receive(json.dumps(chunk | {"data": "!!!!"}))) == [Late(3)]
     assert list(dialect.receive(json.dumps(chunk | {"data": base64.b64encode(b"12345678").decode()}))) == [Late(8)]
+
+
+# What comes first, and what comes late
+
+
+@pytest.mark.parametrize("text", [['"', "Hello", ' there."'], ["**", "Hello", "** there."], ["… ", "“", "Hi", "”"]])
+async def test_a_reply_may_begin_with_a_quote_or_with_markdown(autojump_clock, text):
+    """No context can be opened with punctuation alone; what comes first waits for a word."""
+    async with talk() as it:
+        spoken = await it.tts.synthesize(chunks(*text))
+    assert spoken.outcome == "completed"
+    assert it.spoken() == "".join(text)
+
+
+async def test_so_may_what_follows_a_pause(autojump_clock):
+    async with talk() as it:
+        await it.tts.synthesize(chunks("Hello there. ", FLUSH, 3.0, '"', "Hi", '"'))
+    assert it.spoken() == 'Hello there. "Hi"'
+
+
+async def test_a_quote_after_a_pause_waits_for_its_word_beyond_the_end_of_the_context(autojump_clock):
+    async with talk() as it:
+        await it.tts.synthesize(chunks("Hello there. ", FLUSH, 3.0, '"', 3.0, "Hi", '"'))
+    assert it.spoken() == 'Hello there. "Hi"'
+
+
+@pytest.mark.parametrize("text", ["...", chunks("...", FLUSH, 1.0, '"')])
+async def test_punctuation_alone_is_spoken_by_saying_nothing(autojump_clock, text):
+    async with talk() as it:
+        spoken = await it.tts.synthesize(text)
+        assert it.sent() == []
+        assert (await it.tts.synthesize("Hello.")).outcome == "completed"
+    assert (spoken.outcome, spoken.samples) == ("completed", 0)
+
+
+async def test_a_late_marker_does_not_cross_the_end_of_its_context(autojump_clock):
+    async with talk(provider={"max_buffer_delay_ms": 0}) as it:
+        spoken = await it.tts.synthesize(chunks("Hello there. ", "And more. ", 3.0, FLUSH, 1.0, "The end."))
+    assert spoken.outcome == "completed"
+    assert it.spoken() == "Hello there. And more. The end."
+
+
+async def test_a_flush_keeps_no_context_alive(autojump_clock):
+    """Shortly after the flush, but long after the text: what comes now may cross the end of the context."""
+    async with talk() as it:
+        await it.tts.synthesize(chunks("Hi. ", 0.65, FLUSH, 0.65, "And more."))
+    assert it.kinds() == ["text", "flush", "end", "end"]
+    assert it.spoken() == "Hi. And more."
+
+
+async def test_a_flush_at_a_change_of_contexts_is_not_lost(autojump_clock):
+    heard = []
+    async with talk() as it:
+
+        async def text():
+            yield "Hello there. "
+            yield FLUSH
+            await trio.sleep(2)
+            yield "And more"
+            yield FLUSH
+            await trio.sleep(10)
+            heard.append(it.spoken())
+            yield " the end."
+
+        await it.tts.synthesize(text())
+    assert heard == ["Hello there. And more"]
+
+
+async def test_after_a_change_of_contexts_there_is_something_to_flush(autojump_clock):
+    async with talk() as it:
+        await it.tts.synthesize(chunks("Hello there. ", FLUSH, 2.0, "And more", 0.5, FLUSH, 0.5, FLUSH, " the end."))
+    assert it.kinds()[:5] == ["text", "flush", "end", "text", "flush"]

@@ -37,7 +37,6 @@ class Attempt:
     ) -> None:
         self.turn = turn
         self.characters = turn.reached  # of the text that earlier attempts have spoken
-        self.seconds = turn.audio.received / turn.audio.format.sample_rate  # … and how long that is
         self.pool = pool
         self.link = link
         self.cancel_timeout = cancel_timeout
@@ -48,6 +47,11 @@ class Attempt:
         self._response_timeout = response_timeout
         self._more = False
         self._wake = trio.lowlevel.ParkingLot()
+        self.restart_times()
+
+    def restart_times(self) -> None:
+        """The times of words that come now count from the audio that has come."""
+        self.seconds: float = self.turn.audio.received / self.turn.audio.format.sample_rate
 
     def fail(self, error: VoiceTrioError) -> None:
         """End it with an error; what came first counts, the end or an error."""

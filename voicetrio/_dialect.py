@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -41,11 +41,22 @@ class Late:
 
 @attrs.frozen
 class Spoken:
-    """Words and phonemes with their times, in seconds from the first sample that came of the turn on this link."""
+    """Words and phonemes with their times.
+
+    These are in seconds from the first sample that came of the turn on this link, or that comes after the last
+    :class:`TimesRestart`.
+    """
 
     turn: int
     words: tuple[Word, ...] = ()
     phonemes: tuple[Word, ...] = ()
+
+
+@attrs.frozen
+class TimesRestart:
+    """The times of what follows of a turn count from here: from the end of the audio that has come."""
+
+    turn: int
 
 
 @attrs.frozen
@@ -110,7 +121,20 @@ class GateOpened:
     """The provider has acknowledged a cancellation: the oldest that was not."""
 
 
-Event = Audio | Late | Spoken | Answered | Ended | Failed | Refused | Reached | Reply | MoreToSend | GateOpened
+Event = (
+    Audio
+    | Late
+    | Spoken
+    | TimesRestart
+    | Answered
+    | Ended
+    | Failed
+    | Refused
+    | Reached
+    | Reply
+    | MoreToSend
+    | GateOpened
+)
 Step = Message | Pause | Ended
 
 
@@ -123,10 +147,13 @@ class TTSDialect(abc.ABC):
     Attributes:
         provider: the name that errors carry.
         request_id: the provider's id of the connection, or of what was asked last, if it gave one.
+        needs_words: whether there must be a letter or digit for something to be spoken, see
+            :func:`~voicetrio.text.says_something`; without, a turn of punctuation alone must bring audio.
     """
 
     provider: str
     request_id: str | None = None
+    needs_words: ClassVar[bool] = False
 
     # -- the connection ----------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Late, Refused, Reply, Spoken, Step, TTSDialect
+from ._dialect import Answered, Audio, Ended, Event, Late, Refused, Reply, Spoken, Step, TimesRestart, TTSDialect
 from ._json import audio_size, decode_audio, decode_json
 from ._link.link import Message
 from ._link.policy import LinkPolicy
@@ -33,6 +33,7 @@ from ._options import (
 )
 from .audio import AudioFormat
 from .errors import ConfigurationError, ProviderError, error_class
+from .text import says_something
 from .tts import TTSProvider
 from .turn import Word
 
@@ -195,9 +196,8 @@ class _Times(msgspec.Struct):
     words: tuple[str, ...] = ()
     phonemes: tuple[str, ...] = ()
 
-    def marks(self, texts: tuple[str, ...], begin: float) -> tuple[Word, ...]:
-        times = zip(texts, self.start, self.end, strict=False)
-        return tuple(Word(text, begin + start, begin + end) for text, start, end in times)
+    def marks(self, texts: tuple[str, ...]) -> tuple[Word, ...]:
+        return tuple(map(Word, texts, self.start, self.end))
 
 
 class _Notice(msgspec.Struct):
@@ -220,6 +220,42 @@ class _Notice(msgspec.Struct):
         return self.error or ": ".join(filter(None, (self.title, self.message))) or "an error without a word"
 
 
+@attrs.define(eq=False)
+class _Turn:
+    """The turn that is being spoken.
+
+    Attributes:
+        number: the session's.
+        options: of the provider.
+        context: the one that is open, if one is.
+        ending: whether the context was told that no more comes.
+        text_at: when text was last sent.
+        waiting: what will be said in the next context.
+        flush_waits: whether that is to be flushed.
+        unflushed: whether the context has text that was not.
+        flushing: whether a flush is not answered.
+        complete: whether the turn's text is all there.
+    """
+
+    number: int
+    options: CartesiaTTS
+    context: str | None = None
+    ending: bool = False
+    text_at: float = 0.0
+    waiting: str = ""
+    flush_waits: bool = False
+    unflushed: bool = False
+    flushing: bool = False
+    complete: bool = False
+
+    @property
+    def may_speak(self) -> bool:
+        """Whether what waits can be sent: no context can be opened with punctuation alone."""
+        if self.ending or not self.waiting:
+            return False
+        return self.context is not None or says_something(self.waiting, words=True)
+
+
 class _CartesiaDialect(TTSDialect):
     """The state of ``/tts/websocket`` on one connection.
 
@@ -227,138 +263,124 @@ class _CartesiaDialect(TTSDialect):
     cancelled context goes on.
 
     A context also ends by itself, a second after its last audio.  Which of the texts that cross its end it has still
-    heard nobody can tell, so none is sent that could: after a pause the context is ended first, and when it says that
-    it is done the turn goes on in another one.
+    heard nobody can tell, so none is sent that could: after a pause the context is ended first, which speaks all that
+    is in it, and when it says that it is done the turn goes on in another one.
     """
 
     provider = "cartesia"
+    needs_words = True
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._forget()
-
-    def _forget(self) -> None:
-        self._turn: int | None = None
-        self._options: CartesiaTTS | None = None
-        self._context: str | None = None
-        self._ending = False  # the context was told that no more comes
-        self._sent_at = 0.0
-        self._waiting = ""  # what will be said in the next context
-        self._unflushed = False
-        self._flushing = False  # a flush is not answered
-        self._complete = False  # the turn's text is all there
-        self._bytes = 0  # of the turn's audio …
-        self._begin = 0  # … before the context began
+        self._turn: _Turn | None = None
 
     @property
     def awaiting(self) -> bool:
-        return self._context is not None and (self._ending or self._flushing)
+        return self._turn is not None and (self._turn.ending or self._turn.flushing)
 
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
         self.request_id = headers.get("x-cartesia-request-id") or headers.get("x-request-id")
         return ()
 
     def begin(self, turn: int, options: CartesiaTTS) -> None:
-        self._forget()
-        self._turn = turn
-        self._options = options
+        self._turn = _Turn(turn, options)
 
     def say(self, text: str) -> Iterator[Step]:
-        self._unflushed = True
-        if self._context is not None and not self._ending and self._clock() - self._sent_at > _PAUSE:
-            yield self._end_context()
-        if self._ending:
-            self._waiting += text
-        else:
-            yield self._request(text)
+        turn = self._current()
+        turn.waiting += text
+        if self._context_may_be_over(turn):
+            yield self._request(turn, more=False)
+        if turn.may_speak:
+            yield self._speak(turn)
 
     def flush(self) -> Iterator[Step]:
-        if self._unflushed and not self._ending:
-            self._unflushed = False
-            self._flushing = True
-            yield self._request("", flush=True)
+        turn = self._current()
+        if turn.ending:
+            turn.flush_waits = bool(turn.waiting)
+        elif turn.unflushed:
+            over = self._context_may_be_over(turn)
+            yield self._request(turn, more=not over, flush=not over)
 
     def end(self) -> Iterator[Step]:
-        self._complete = True
-        assert self._turn is not None
-        if self._context is None:
-            yield Ended(self._turn)
-        elif not self._ending:
-            yield self._end_context()
+        turn = self._current()
+        turn.complete = True
+        if turn.context is None:
+            yield Ended(turn.number)
+        elif not turn.ending:
+            yield self._request(turn, more=False)
 
     def cancel(self, turn: int) -> Sequence[Message]:
-        if turn != self._turn:
+        if self._turn is None or turn != self._turn.number:
             return ()
-        context = self._context
-        self._forget()
-        if context is None:
-            return ()
-        return (msgspec.json.encode({"context_id": context, "cancel": True}).decode(),)
+        context = self._turn.context
+        self._turn = None
+        return () if context is None else (msgspec.json.encode({"context_id": context, "cancel": True}).decode(),)
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
             return ()  # all is text here
         notice = decode_json(message, _Notice, self.provider)
-        own = self._context is not None and notice.context_id == self._context
+        turn = self._turn if self._turn is not None and self._turn.context is not None else None
+        own = turn is not None and notice.context_id == turn.context
         if notice.type == "error":
             # One that names no context is about all that are open.
-            return self._on_error(notice) if own or notice.context_id is None else ()
-        if not own:
+            return self._on_error(turn, notice) if turn is not None and (own or notice.context_id is None) else ()
+        if turn is None or not own:
             return (Late(audio_size(notice.data)),)
-        assert self._turn is not None
         match notice.type:
             case "chunk":
-                pcm = decode_audio(notice.data, self.provider)
-                self._bytes += len(pcm)
-                return (Audio(self._turn, pcm),)
+                return (Audio(turn.number, decode_audio(notice.data, self.provider)),)
             case "timestamps" | "phoneme_timestamps":
-                return self._on_timestamps(self._turn, notice)
+                words, phonemes = notice.word_timestamps, notice.phoneme_timestamps
+                return (
+                    Spoken(
+                        turn.number,
+                        words.marks(words.words) if words else (),
+                        phonemes.marks(phonemes.phonemes) if phonemes else (),
+                    ),
+                )
             case "flush_done":
-                self._flushing = False
-                return (Answered(self._turn),)
+                turn.flushing = False
+                return (Answered(turn.number),)
             case "done":
-                return self._on_done(self._turn)
+                return self._on_done(turn)
         return ()
 
-    def _end_context(self) -> Message:
-        self._ending = True
-        return self._request("", more=False)
+    def _current(self) -> _Turn:
+        assert self._turn is not None, "steps are of a turn that was begun"
+        return self._turn
 
-    def _request(self, text: str, *, more: bool = True, flush: bool = False) -> Message:
-        assert self._options is not None
-        if self._context is None:
-            self._context = str(uuid.uuid4())
-            self._begin = self._bytes
-        self._sent_at = self._clock()
-        request = self._options._request() | {"context_id": self._context, "transcript": text, "continue": more}
+    def _context_may_be_over(self, turn: _Turn) -> bool:
+        return turn.context is not None and not turn.ending and self._clock() - turn.text_at > _PAUSE
+
+    def _speak(self, turn: _Turn) -> Message:
+        """Say what waits."""
+        text, turn.waiting = turn.waiting, ""
+        flush, turn.flush_waits = turn.flush_waits, False
+        return self._request(turn, text, more=not turn.complete, flush=flush and not turn.complete)
+
+    def _request(self, turn: _Turn, text: str = "", *, more: bool, flush: bool = False) -> Message:
+        if turn.context is None:
+            turn.context = str(uuid.uuid4())
+        if text:  # only that keeps a context alive
+            turn.text_at = self._clock()
+        turn.ending = not more
+        turn.flushing = turn.flushing or flush
+        turn.unflushed = more and not flush
+        request = turn.options._request() | {"context_id": turn.context, "transcript": text, "continue": more}
         return msgspec.json.encode(request | {"flush": True} if flush else request).decode()
 
-    def _on_timestamps(self, turn: int, notice: _Notice) -> Iterable[Event]:
-        assert self._options is not None
-        begin = self._begin / (self._options.audio_format.sample_width * self._options.sample_rate)
-        words, phonemes = notice.word_timestamps, notice.phoneme_timestamps
-        return (
-            Spoken(
-                turn,
-                words.marks(words.words, begin) if words else (),
-                phonemes.marks(phonemes.phonemes, begin) if phonemes else (),
-            ),
-        )
+    def _on_done(self, turn: _Turn) -> Iterable[Event]:
+        turn.context = None
+        turn.ending = turn.flushing = turn.unflushed = False
+        restart = TimesRestart(turn.number)
+        if turn.may_speak:
+            return (restart, Answered(turn.number), Reply(turn.number, self._speak(turn)))
+        return (restart, Ended(turn.number) if turn.complete else Answered(turn.number))
 
-    def _on_done(self, turn: int) -> Iterable[Event]:
-        self._context = None
-        self._ending = self._flushing = False
-        if self._waiting:
-            waiting, self._waiting = self._waiting, ""
-            self._unflushed = self._ending = self._complete
-            return (Answered(turn), Reply(turn, self._request(waiting, more=not self._complete)))
-        return (Ended(turn),) if self._complete else (Answered(turn),)
-
-    def _on_error(self, notice: _Notice) -> Iterable[Event]:
-        if self._turn is None or self._context is None:
-            return ()  # of a context that was cancelled
-        if self._ending and _CLOSED.search(notice.words):
-            return self._on_done(self._turn)  # it had ended by itself
+    def _on_error(self, turn: _Turn, notice: _Notice) -> Iterable[Event]:
+        if turn.ending and _CLOSED.search(notice.words):
+            return self._on_done(turn)  # it had ended by itself
         kind = error_class(notice.status_code) if notice.status_code else ProviderError
         error = kind(
             notice.words,
@@ -368,6 +390,5 @@ class _CartesiaDialect(TTSDialect):
             code=notice.error_code,
             reason=notice.words,
         )
-        turn = self._turn
-        self._forget()
-        return (Refused(turn, error),)
+        self._turn = None
+        return (Refused(turn.number, error),)

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Self
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, Spoken, Step, TTSDialect
+from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, Spoken, Step, TimesRestart, TTSDialect
 from ._json import decode_json
 from ._link.link import Message
 from ._link.policy import LinkPolicy
@@ -157,6 +157,25 @@ class _Notice(msgspec.Struct):
     error: _Error | str | None = None
 
 
+@attrs.define(eq=False)
+class _Turn:
+    """The turn that is being spoken.
+
+    Attributes:
+        number: the session's.
+        said: whether text of it is on the wire.
+        unflushed: whether some of that came after the last flush.
+        flushes: the nonces of flushes that are not answered.
+        complete: whether the turn's text is all there.
+    """
+
+    number: int
+    said: bool = False
+    unflushed: bool = False
+    flushes: list[int] = attrs.Factory(list)
+    complete: bool = False
+
+
 class _SessionDialect(TTSDialect):
     """What both protocols have: the greeting, text that joins verbatim, and errors, which end the connection."""
 
@@ -164,21 +183,23 @@ class _SessionDialect(TTSDialect):
 
     def __init__(self, options: LMNTTTS) -> None:
         self._greeting = options._init()
-        self._rate = options.audio_format.sample_width * options.sample_rate
-        self._forget()
-
-    def _forget(self) -> None:
-        self._turn: int | None = None
-        self._said = False  # text of the turn is on the wire
-        self._unflushed = False  # … and some of it after the last flush
-        self._complete = False  # the turn's text is all there
+        self._turn: _Turn | None = None
 
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - they tell nothing
         return (self._greeting,)
 
     def begin(self, turn: int, options: LMNTTTS) -> None:  # noqa: ARG002 - all options are the connection's
-        self._forget()
-        self._turn = turn
+        self._turn = _Turn(turn)
+
+    def _current(self) -> _Turn:
+        assert self._turn is not None, "steps are of a turn that was begun"
+        return self._turn
+
+    def _on_audio(self, pcm: bytes) -> Iterable[Event]:
+        turn = self._turn
+        if turn is None or not turn.said or self.gated:  # a turn that has said nothing is owed nothing
+            return (Late(len(pcm)),)
+        return (Audio(turn.number, pcm),)
 
     def _failed(self, error: _Error | str) -> Failed:
         kind, words = (error.type, error.message) if isinstance(error, _Error) else ("", error)
@@ -198,16 +219,10 @@ class _TypedDialect(_SessionDialect):
     """
 
     def __init__(self, options: LMNTTTS) -> None:
+        super().__init__(options)
         self._accepted = False
         self._nonce = 0
         self._resets: list[int] = []  # that are not answered
-        super().__init__(options)
-
-    def _forget(self) -> None:
-        super()._forget()
-        self._flushes: list[int] = []  # that are not answered
-        self._bytes = 0  # of the turn's audio …
-        self._flushed_bytes = 0  # … up to the last flush that was answered
 
     @property
     def ready(self) -> bool:
@@ -215,7 +230,7 @@ class _TypedDialect(_SessionDialect):
 
     @property
     def awaiting(self) -> bool:
-        return bool(self._flushes)
+        return self._turn is not None and bool(self._turn.flushes)
 
     @property
     def gated(self) -> bool:
@@ -225,35 +240,33 @@ class _TypedDialect(_SessionDialect):
         return ('{"type":"finish"}',)
 
     def say(self, text: str) -> Iterator[Step]:
-        self._said = self._unflushed = True
+        turn = self._current()
+        turn.said = turn.unflushed = True
         yield msgspec.json.encode({"type": "text", "text": text}).decode()
 
     def flush(self) -> Iterator[Step]:
-        if self._unflushed:
-            self._unflushed = False
-            yield self._command("flush", self._flushes)
+        turn = self._current()
+        if turn.unflushed:
+            turn.unflushed = False
+            yield self._command("flush", turn.flushes)
 
     def end(self) -> Iterator[Step]:
-        self._complete = True
+        turn = self._current()
+        turn.complete = True
         yield from self.flush()
-        if not self._flushes:
-            assert self._turn is not None
-            yield Ended(self._turn)
+        if not turn.flushes:
+            yield Ended(turn.number)
 
     def cancel(self, turn: int) -> Sequence[Message]:
-        if turn != self._turn:
+        if self._turn is None or turn != self._turn.number:
             return ()
-        said = self._said
-        self._forget()
+        said = self._turn.said
+        self._turn = None
         return (self._command("reset", self._resets),) if said else ()
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
-            # A turn that has said nothing is owed nothing.
-            if self._turn is None or not self._said or self._resets:
-                return (Late(len(message)),)
-            self._bytes += len(message)
-            return (Audio(self._turn, message),)
+            return self._on_audio(message)
         notice = decode_json(message, _Notice, self.provider)
         match notice.type:
             case "ready":
@@ -278,19 +291,18 @@ class _TypedDialect(_SessionDialect):
     def _on_timestamps(self, notice: _Notice) -> Iterable[Event]:
         if self._turn is None or self._resets:
             return ()
-        begin = self._flushed_bytes / self._rate  # times start again after each flush
-        words = (Word(each.text, begin + each.start, begin + each.start + each.duration) for each in notice.timestamps)
-        return (Spoken(self._turn, tuple(words)),)
+        words = (Word(each.text, each.start, each.start + each.duration) for each in notice.timestamps)
+        return (Spoken(self._turn.number, tuple(words)),)
 
     def _on_flush_complete(self, nonce: int | None) -> Iterable[Event]:
+        turn = self._turn
         # With a reset unanswered the audio that this ends was dropped: the link is given up soon, and all said again.
-        if self._turn is None or self._resets or nonce not in self._flushes:
+        if turn is None or self._resets or nonce not in turn.flushes:
             return ()
         # They are answered in order: an answer to a later one answers those before it.
-        del self._flushes[: self._flushes.index(nonce) + 1]
-        self._flushed_bytes = self._bytes
-        over = self._complete and not self._flushes
-        return (Ended(self._turn) if over else Answered(self._turn),)
+        del turn.flushes[: turn.flushes.index(nonce) + 1]
+        over = turn.complete and not turn.flushes
+        return (TimesRestart(turn.number), Ended(turn.number) if over else Answered(turn.number))
 
     def _on_reset_complete(self, nonce: int | None) -> Iterable[Event]:
         if nonce not in self._resets:
@@ -305,39 +317,37 @@ class _UntypedDialect(_SessionDialect):
 
     @property
     def spent(self) -> bool:
-        return self._said
+        return self._turn is not None and self._turn.said
 
     @property
     def awaiting(self) -> bool:
-        return self._complete
+        return self._turn is not None and self._turn.complete
 
     def say(self, text: str) -> Iterator[Step]:
-        self._said = self._unflushed = True
+        turn = self._current()
+        turn.said = turn.unflushed = True
         yield msgspec.json.encode({"text": text}).decode()
 
     def flush(self) -> Iterator[Step]:
-        if self._unflushed:
-            self._unflushed = False
+        turn = self._current()
+        if turn.unflushed:
+            turn.unflushed = False
             yield '{"flush":true}'
 
     def end(self) -> Iterator[Step]:
-        self._complete = True
+        self._current().complete = True
         yield '{"eof":true}'
 
     def cancel(self, turn: int) -> Sequence[Message] | None:
-        if turn != self._turn or not self._said:
-            return ()
-        return None
+        return None if self._turn is not None and turn == self._turn.number and self._turn.said else ()
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
-            if self._turn is None or not self._said:
-                return (Late(len(message)),)
-            return (Audio(self._turn, message),)
+            return self._on_audio(message)
         notice = decode_json(message, _Notice, self.provider)
         return (self._failed(notice.error),) if notice.error else ()
 
     def lost(self, error: LinkClosed) -> Iterable[Event]:
-        if self._turn is None or not self._complete or error.code != 1000:
+        if self._turn is None or not self._turn.complete or error.code != 1000:
             return ()
-        return (Ended(self._turn),)
+        return (Ended(self._turn.number),)

@@ -33,20 +33,20 @@ from ._dialect import (
     Reply,
     Spoken,
     Step,
+    TimesRestart,
     TTSDialect,
 )
 from ._link._target import HTTP
 from ._link.connection import Connection, ConnectionOptions, Dial
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
-from ._link.policy import LinkPolicy, is_transient
+from ._link.policy import LinkPolicy, Retries
 from ._link.pool import Endpoint, LinkPool, LinkPools
 from ._link.websocket import connect as connect_websocket
 from ._options import positive, positive_or_none, truth
 from .audio import AudioFormat, AudioSink
 from .errors import (
     ConfigurationError,
-    ConnectError,
     LinkClosed,
     NoAudio,
     ProviderStalled,
@@ -56,7 +56,7 @@ from .errors import (
     SinkClosed,
     VoiceTrioError,
 )
-from .text import Chunk, FlushMarker, Text
+from .text import FlushMarker, Text, says_something
 from .turn import Interruption, Script, Synthesis, TextFailed, Timestamps, Turn, interruption
 
 # ---- providers -----------------------------------------------------------------------------------------------------
@@ -67,7 +67,8 @@ class TTSProvider(abc.ABC):
     """Options of a text-to-speech provider.  Does no I/O; equal, hashable, and printed without its key.
 
     Attributes:
-        connect_timeout: seconds that connecting may take, all in all.
+        connect_timeout: seconds that a connection may take until the provider has accepted us.  What fails sooner is
+            tried again, but not after this time.
         response_timeout: seconds for which the provider may be silent while it owes us audio or an answer.
         cancel_timeout: seconds in which the provider must acknowledge a cancellation, or the link is given up.
         heartbeat: seconds between pings on a link; None for none.
@@ -280,7 +281,10 @@ class TTSSession:
         if script.streamed:
             self._nursery.start_soon(self._feed, turn)
         self._nursery.start_soon(self._run_turn, turn, options)
-        return await turn.wait()
+        try:
+            return await turn.wait()
+        finally:
+            self._abandoned = []
 
     def interrupt(self) -> Interruption | None:
         """Silence everything that was asked for so far: the turn being spoken, those in line, and what is still queued.
@@ -308,13 +312,15 @@ class TTSSession:
         if turn.audio.fenced:
             return
         self._fence(turn)
-        # One cancel() may reach several calls, in any order; before their tasks have run it is one interruption.
+        # One cancel() may reach several calls, in any order; before one of them has run it is one interruption.
         self._abandoned = sorted([*self._abandoned, turn], key=lambda turn: turn.number)
         self.last_interruption = interruption(self._abandoned)
 
     def _fence(self, turn: Turn) -> None:
-        turn.fence()
         attempt = self._attempts.pop(turn.number, None)
+        if attempt is not None:
+            turn.request_id = attempt.link.request_id
+        turn.fence()
         if attempt is not None:
             self._cancel_on_wire(attempt)
 
@@ -325,7 +331,7 @@ class TTSSession:
         try:
             with turn.scope:
                 await self._wait_in_line(turn)
-                turn.timeline.started = trio.current_time()
+                turn.mark("started")
                 await self._speak(turn, options)
                 turn.resolve()
         except VoiceTrioError as error:
@@ -333,7 +339,6 @@ class TTSSession:
         except TextFailed as failed:
             turn.fail(failed.error)
         finally:
-            self._abandoned = []
             self._line.remove(turn)
             self._line_moved.unpark_all()
 
@@ -344,22 +349,20 @@ class TTSSession:
             await self._line_moved.park()
 
     async def _speak(self, turn: Turn, options: TTSProvider) -> None:
-        pool = self._pool(options)
         if turn.script.streamed:
-            pool.warm()
+            self._pool(options).warm()
         if await self._is_blank(turn):
             return
-        failures = reached = 0
+        retries, reached = Retries(options._policy()), 0
         while True:
             try:
-                await self._attempt(turn, pool, options)
+                await self._attempt(turn, options, retries)
             except (LinkClosed, ProviderStalled, RateLimited, ServiceUnavailable) as error:
-                failures = failures + 1 if turn.reached == reached else 1
-                reached = turn.reached
-                # A refused upgrade has been tried again before it came here.
-                if not turn.resumable or isinstance(error, ConnectError) or not is_transient(error):
+                if not turn.resumable:
                     raise
-                await options._policy().pause_or_raise(error, failures)
+                if turn.reached > reached:
+                    retries, reached = Retries(options._policy()), turn.reached
+                await retries.pause_or_raise(error)
             else:
                 return
 
@@ -367,14 +370,15 @@ class TTSSession:
         """Whether there is nothing to speak.  Waits for the first text that there is."""
         index = 0
         while (chunk := await turn.script.chunk(index)) is not None:
-            if _says_something(chunk):
+            if isinstance(chunk, str) and says_something(chunk):
                 return False
             index += 1
         return True
 
-    async def _attempt(self, turn: Turn, pool: LinkPool[TTSDialect], options: TTSProvider) -> None:
-        link = await pool.acquire()
-        turn.timeline.connected = trio.current_time()
+    async def _attempt(self, turn: Turn, options: TTSProvider, retries: Retries) -> None:
+        pool = self._pool(options)  # only now: while its text was awaited its pool may have been retired
+        link = await pool.acquire(retries)
+        turn.mark("connected")
         turn.start_over()
         attempt = self._attempts[turn.number] = Attempt(turn, pool, link, options._silence(), options.cancel_timeout)
         link.dialect.begin(turn.number, options)
@@ -393,7 +397,7 @@ class TTSSession:
         if not attempt.ended:
             assert attempt.error is not None, "a link that fails tells its attempts"
             raise attempt.error
-        if not turn.audio.received:
+        if not turn.audio.received and says_something(turn.script.text, words=link.dialect.needs_words):
             raise NoAudio("the turn ended without any audio", provider=options.name, request_id=turn.request_id)
 
     async def _say_all(self, attempt: Attempt) -> None:
@@ -408,7 +412,7 @@ class TTSSession:
                 chunk, spoken = chunk[spoken:], max(0, spoken - len(chunk))
             if isinstance(chunk, FlushMarker):
                 await self._send(attempt, dialect.flush())
-            elif _says_something(chunk):
+            elif says_something(chunk):
                 await self._send(attempt, dialect.say(blank + chunk))
                 blank = ""
             else:
@@ -416,7 +420,6 @@ class TTSSession:
         await self._send(attempt, dialect.end())
 
     async def _send(self, attempt: Attempt, steps: Iterator[Step]) -> None:
-        timeline = attempt.turn.timeline
         while True:
             # A task that was woken goes on though it has been cancelled since, and the dialect has forgotten its turn.
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -429,8 +432,8 @@ class TTSSession:
                 attempt.end(step.inferred)
             else:
                 await attempt.link.send(step)
-                if timeline.first_text is None:
-                    timeline.first_text = trio.current_time()
+                if attempt.turn.timeline.first_text is None:
+                    attempt.turn.mark("first_text")
         attempt.watch()
         attempt.link.listen_on()
 
@@ -452,7 +455,7 @@ class TTSSession:
                 self._late_bytes += len(event.pcm)
 
     async def _on_event(
-        self, attempt: Attempt, event: Audio | Spoken | Answered | Ended | Reached | Reply | MoreToSend
+        self, attempt: Attempt, event: Audio | Spoken | TimesRestart | Answered | Ended | Reached | Reply | MoreToSend
     ) -> None:
         match event:
             case Audio():
@@ -461,6 +464,8 @@ class TTSSession:
                 await self._on_audio(attempt, event.pcm)
             case Spoken():
                 self._on_spoken(attempt, event)
+            case TimesRestart():
+                attempt.restart_times()
             case Reached():
                 attempt.turn.reach(attempt.characters + event.characters)
             case Reply():
@@ -477,9 +482,8 @@ class TTSSession:
                 attempt.watch()
 
     async def _on_audio(self, attempt: Attempt, pcm: bytes) -> None:
-        timeline = attempt.turn.timeline
-        if timeline.first_audio is None:
-            timeline.first_audio = trio.current_time()
+        if attempt.turn.timeline.first_audio is None:
+            attempt.turn.mark("first_audio")
         attempt.resting = True  # a full sink is not the provider's silence
         attempt.watch()
         try:
@@ -581,7 +585,3 @@ def _driver(url: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
     from ._link.http import connect as connect_http  # httpx is only imported by whoever wants it
 
     return connect_http
-
-
-def _says_something(chunk: Chunk) -> bool:
-    return isinstance(chunk, str) and bool(chunk) and not chunk.isspace()

@@ -124,6 +124,7 @@ class Link(Generic[D]):
         self._owed: deque[float] = deque()  # until when
         self._owed_scope = trio.CancelScope()
         self._listening = trio.CancelScope()
+        self._connected_by = math.inf
         self._born: float | None = None
         self._resting_since = math.inf
         self._rested = trio.lowlevel.ParkingLot()  # or ended, or set to work
@@ -178,6 +179,7 @@ class Link(Generic[D]):
 
     async def run(self) -> None:
         """Connect, talk until the end, and report.  A provider's failure is kept in :attr:`failure`, not raised."""
+        self._connected_by = trio.current_time() + self._policy.connection.connect_timeout
         try:
             with self._scope:
                 try:
@@ -335,10 +337,10 @@ class Link(Generic[D]):
         self.dialect.missed(trio.current_time() - began)
 
     async def _watch(self, connection: Connection) -> None:
-        timeout = self._policy.connection.connect_timeout
-        with trio.move_on_after(timeout):
+        with trio.move_on_at(self._connected_by):
             await self.settled.wait()
         if self._born is None:
+            timeout = self._policy.connection.connect_timeout
             raise ConnectTimeout(f"connected, but not accepted within {timeout:g} s", provider=self.dialect.provider)
         while self._policy.heartbeat is not None:
             await trio.sleep(self._policy.heartbeat)
