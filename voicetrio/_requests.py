@@ -54,9 +54,9 @@ class Request:
     held_bytes: int = 0
 
     @property
-    def speakable(self) -> bool:
-        """Whether something must be heard of it: punctuation may be silent."""
-        return any(map(str.isalnum, self.text))
+    def lacks_audio(self) -> bool:
+        """Whether nothing was heard of it, and it is more than punctuation, which may be silent."""
+        return not self.heard and any(map(str.isalnum, self.text))
 
 
 class RequestLine:
@@ -82,8 +82,8 @@ class RequestLine:
         provider: str,
         ask: Callable[[Request], Message],
         fmt: AudioFormat,
-        *,
         most_characters: int,
+        *,
         splitter: SentenceSplitter | None,
         ahead: int = 1,
     ) -> None:
@@ -162,6 +162,8 @@ class RequestLine:
     def take(self, request: Request, event: Audio | Spoken) -> Iterator[Event]:
         """What came of a request, which is not over: now if it is the first, else later."""
         size = len(event.pcm) if isinstance(event, Audio) else 0
+        if isinstance(event, Audio) and not size:
+            return
         request.heard = request.heard or size > 0
         if request is self.first:
             yield self._place(event)
@@ -181,7 +183,7 @@ class RequestLine:
         request.over = True
         while self.requests and self.requests[0].over:
             first = self.requests.popleft()
-            if first.speakable and not first.heard:
+            if first.lacks_audio:
                 yield Refused(self.turn, NoAudio("a sentence came without any audio", provider=self._provider))
                 return
             self._bytes -= self._bytes % self._format.sample_width  # half a sample is nothing that is heard

@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import attrs
 
 from ._dialect import Answered, Audio, Ended, Event, Failed, Late, Refused, Spoken, Step
-from ._json import audio_size, decode_audio, decode_json
+from ._json import audio_size, decode_json
 from ._link.link import Message
 from ._smallest_messages import Notice, Options, SmallestDialect, encode
 from .errors import LinkStalled
-from .turn import Word
 
 # Seconds of silence after a `complete` of a closed context: as others wait, who saw several for one context.
 _AFTER_COMPLETE = 0.6
@@ -155,30 +154,26 @@ class ContextsDialect(SmallestDialect):
         return self._used == 1 or (notice.request_id is not None and notice.request_id in context.begins)
 
     def _on_notice(self, context: _Context, notice: Notice) -> Iterable[Event]:
-        begin, data, turn = context.begins.setdefault(notice.request_id, context.seconds), notice.data, context.turn
-        event: Event
-        match notice.status:
-            case "chunk" if data.audio:
-                event = Audio(turn, decode_audio(data.audio, self.provider))
-                context.bytes += len(event.pcm)
-                context.heard, context.completed = True, False
-            case "word_timestamp":
-                event = Spoken(turn, (Word(data.word, data.start, data.end).shifted(begin),))
-                context.completed = False
-            case "complete" if not context.completed:
-                event = Answered(turn)
-                context.completed = True
-            case _:
-                return ()  # nothing of the context, so its silence goes on
+        begin = context.begins.setdefault(notice.request_id, context.seconds)
+        event: Event | None = notice.event(context.turn)
+        if notice.status == "complete" and not context.completed:
+            context.completed, event = True, Answered(context.turn)
+        elif event is not None:
+            context.completed = False
+        if isinstance(event, Audio):
+            context.heard, context.bytes = True, context.bytes + len(event.pcm)
+        elif isinstance(event, Spoken):
+            event = Spoken(event.turn, tuple(word.shifted(begin) for word in event.words))
+        elif event is None:
+            return ()  # nothing of the context, so its silence goes on
         context.last = self._now()
         return (event,)
 
     def _on_past(self, notice: Notice) -> Iterator[Event]:
-        size = audio_size(notice.data.audio)
-        if not size:
-            return
-        yield Late(size)
-        if any(name == notice.external_request_id and self._now() > until for name, until in self._cancelled):
+        yield Late(audio_size(notice.data.audio))
+        if notice.data.audio and any(
+            name == notice.external_request_id and self._now() > until for name, until in self._cancelled
+        ):
             # What is asked for next would wait until it is over.
             self._deaf = True
             if self._context is None or not self._context.heard:

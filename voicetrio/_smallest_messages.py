@@ -8,10 +8,12 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ._dialect import TTSDialect
+from ._dialect import Audio, Spoken, TTSDialect
+from ._json import decode_audio
 from ._link.link import Message
 from .audio import AudioFormat
 from .errors import AuthenticationError, BadRequest, ProviderError, RateLimited, error_class
+from .turn import Word
 
 # Errors have words and no codes: what the words are about.
 _BLAME: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
@@ -64,20 +66,18 @@ class Status(msgspec.Struct):
     @property
     def failure(self) -> ProviderError | None:
         """The error that it tells, if it is one."""
-        if self.error is None and self.status != "error":
-            return None
-        return self.as_failure()
+        return None if self.error is None and self.status != "error" else self.blame()
 
-    def as_failure(self) -> ProviderError:
+    def blame(self) -> ProviderError:
         """The error that it tells, where it must be one."""
-        told = self.error
-        error = told if isinstance(told, _Words) else _Words(told or self.message or "an error without a word")
+        error = self.error
+        if not isinstance(error, _Words):
+            error = _Words(error or self.message or "an error without a word")
         status = error.code if isinstance(error.code, int) and 400 <= error.code < 600 else None
         words = error.message or str(error.code)
         kind = next((kind for pattern, kind in _BLAME if pattern.search(words)), ProviderError)
-        return (error_class(status) if status else kind)(
-            words, provider=SmallestDialect.provider, status=status, code=error.code, reason=words
-        )
+        cls = kind if status is None else error_class(status)
+        return cls(words, provider=SmallestDialect.provider, status=status, code=error.code, reason=words)
 
 
 class Notice(Status):
@@ -86,6 +86,14 @@ class Notice(Status):
     request_id: str | None = None
     external_request_id: str | None = None
     data: Data = msgspec.field(default_factory=Data)
+
+    def event(self, turn: int) -> Audio | Spoken | None:
+        """What it brings of a turn: audio, or a word, whose times count from the first sample of its request."""
+        if self.status == "word_timestamp":
+            return Spoken(turn, (Word(self.data.word, self.data.start, self.data.end),))
+        if self.status != "chunk" or not self.data.audio:
+            return None
+        return Audio(turn, decode_audio(self.data.audio, SmallestDialect.provider))
 
 
 class Event(Status):

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from ._dialect import Answered, Audio, Event, Failed, Late, Refused, Spoken, Step
+from ._dialect import Answered, Audio, Event, Failed, Late, Refused, Step
 from ._json import audio_size, decode_audio, decode_json
 from ._link.link import Message
 from ._requests import Request, RequestLine
 from ._smallest_messages import Event as ServerSentEvent
 from ._smallest_messages import Notice, Options, SmallestDialect, Status, encode
 from ._sse import EventDecoder
-from .errors import LinkClosed, ProtocolError, RateLimited
+from .errors import LinkClosed, ProtocolError, ProviderError, RateLimited
 from .text import SentenceSplitter
-from .turn import Word
 
 # The model's card: no more than 250 characters a request, 140 are best.
 _MOST_CHARACTERS = 250
@@ -31,8 +30,9 @@ _OVERTAKEN = 1.0
 _REMEMBERED = 64
 # Seconds in which a body ends of which all was said.
 _BODY_END = 0.5
-# Bytes of a refusal, and of the name of a file's format.
+# Bytes of a refusal.
 _MOST_WORDS = 65_536
+# So a WAV file begins.
 _RIFF = b"RIFF"
 
 
@@ -64,16 +64,10 @@ class _RequestsDialect(SmallestDialect, abc.ABC):
         def ask(request: Request) -> Message:
             return encode(options, {"text": request.text, "request_id": request.id})
 
+        splitter = SentenceSplitter(min_chars=_FEWEST_CHARACTERS, max_chars=_MOST_CHARACTERS)
+        cut = splitter if options.sentence_streaming else None
         self._line = RequestLine(
-            turn,
-            self.provider,
-            ask,
-            options.audio_format,
-            most_characters=_MOST_CHARACTERS,
-            splitter=SentenceSplitter(min_chars=_FEWEST_CHARACTERS, max_chars=_MOST_CHARACTERS)
-            if options.sentence_streaming
-            else None,
-            ahead=self._ahead,
+            turn, self.provider, ask, options.audio_format, _MOST_CHARACTERS, splitter=cut, ahead=self._ahead
         )
         self._patient_until = None
 
@@ -104,7 +98,7 @@ class _RequestsDialect(SmallestDialect, abc.ABC):
 
     def _finish_and_leave(self, line: RequestLine, request: Request) -> list[Event]:
         """The link can carry nothing behind this request, of which more may come: the rest goes to another one."""
-        self._patient_until = None
+        self._patient_until, self._doubtful = None, True
         events = list(line.finish(request))
         left = LinkClosed("what is left of a request cannot be told from the next", provider=self.provider, code=1006)
         return events if line.ended else [*events, Failed(line.turn, left)]
@@ -116,34 +110,33 @@ class SocketDialect(_RequestsDialect):
     def __init__(self, options: Options, clock: Callable[[], float]) -> None:
         super().__init__(options, clock)
         self._echo = False  # the server tells our ids: only then can two requests be told apart
-        self._over: deque[str] = deque(maxlen=_REMEMBERED)  # the server's ids of requests that are over
+        self._past: deque[str | None] = deque(maxlen=_REMEMBERED)  # the server's ids of requests that are over
         self._inferred: set[str | None] = set()  # both ids of those whose end was inferred
 
     def lapse(self) -> Iterable[Event]:
         line = self._line
         if line is None or (first := line.first) is None:
             return ()
-        self._doubtful = line.inferred = True
+        line.inferred = True
         self._inferred |= {first.id, first.their_id} - {None}
-        if self._echo or first.their_id is not None:
-            return self._finish(line, first)
-        return self._finish_and_leave(line, first)
+        if not self._echo and first.their_id is None:
+            return self._finish_and_leave(line, first)
+        self._doubtful = True
+        return self._finish(line, first)
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
             return ()  # all is text here
-        notice = decode_json(message, Notice, self.provider)
+        notice, line = decode_json(message, Notice, self.provider), self._line
         self.request_id = notice.request_id or self.request_id
-        line = self._line
-        if line is None or not line.asked:
-            # An error may be that nothing was said for a minute: what it leads to will be told.
-            return () if notice.failure is not None else self._on_past(notice)
+        asked = line is not None and bool(line.asked)
         if notice.failure is not None:
-            return self._on_error(line, notice)
-        request = self._find(line, notice)
-        if isinstance(request, Failed):
-            return (request,)
-        return self._on_past(notice) if request is None else list(self._on_notice(line, request, notice))
+            # If nothing is asked, it may be that nothing was said for a minute: what it leads to will be told.
+            return self._on_error(line, notice, notice.failure) if line is not None and asked else ()
+        request = self._find(line, notice) if line is not None and asked else None
+        if line is None or request is None:
+            return self._on_past(notice)
+        return list(self._on_notice(line, request, notice))
 
     def _on_notice(self, line: RequestLine, request: Request, notice: Notice) -> Iterator[Event]:
         if notice.external_request_id is not None and not self._echo:
@@ -151,18 +144,15 @@ class SocketDialect(_RequestsDialect):
             self._ahead = line.ahead = _AHEAD
             yield from line.replies()
         request.their_id = notice.request_id or request.their_id
-        data, begun = notice.data, request.heard
+        begun = request.heard
         match notice.status:
-            case "chunk" if data.audio:
-                yield from line.take(request, Audio(line.turn, decode_audio(data.audio, self.provider)))
-            case "word_timestamp":
-                yield from line.take(request, Spoken(line.turn, (Word(data.word, data.start, data.end),)))
             case "complete":
-                if request.their_id is not None:
-                    self._over.append(request.their_id)
+                self._past.append(request.their_id)
                 yield from self._finish(line, request)
+            case "chunk" | "word_timestamp" if (event := notice.event(line.turn)) is not None:
+                yield from line.take(request, event)
             case _:
-                return
+                return  # nothing of the request, so its silence goes on
         self._wait(line, request, new=request.over or request.heard is not begun)
 
     def _wait(self, line: RequestLine, request: Request, *, new: bool) -> None:
@@ -178,39 +168,36 @@ class SocketDialect(_RequestsDialect):
         elif new:
             self._patient_until = min(self._patient_until, now + _OVERTAKEN)
 
-    def _find(self, line: RequestLine, notice: Notice) -> Request | Failed | None:
-        """The request that a message is of; None if it is over."""
+    def _named(self, line: RequestLine, notice: Notice) -> Request | None:
+        """The request that a message names, by our id, or by the server's where ours is not told."""
         ours, theirs = notice.external_request_id, notice.request_id
-        if ours is not None:
-            return next((request for request in line.asked if request.id == ours), None)
-        if theirs is not None and (theirs in self._over or theirs in self._inferred):
-            return None
-        # The one that has this id, else the one that it can be of as the others have other ids.
-        named = [request for request in line.asked if theirs is not None and request.their_id == theirs]
-        candidates = named or [request for request in line.asked if theirs is None or request.their_id is None]
-        if theirs is None and len(candidates) == 1 and notice.status == "complete":
-            [request] = candidates
-            if request.speakable and not request.heard:
-                return None  # the end of the one before it, told twice
-        if len(candidates) > 1:
-            return Failed(line.turn, ProtocolError("a message that may be of two requests", provider=self.provider))
-        return candidates[0] if candidates else None
+        by_theirs = ours is None and theirs is not None
+        return next((each for each in line.asked if ours == each.id or (by_theirs and theirs == each.their_id)), None)
+
+    def _find(self, line: RequestLine, notice: Notice) -> Request | None:
+        """The request that a message is of; None if it is over."""
+        theirs, named = notice.request_id, self._named(line, notice)
+        past = theirs is not None and (theirs in self._past or theirs in self._inferred)
+        if named is not None or notice.external_request_id is not None or past:
+            return named
+        possible = [each for each in line.asked if theirs is None or each.their_id is None]
+        if len(possible) > 1:
+            raise ProtocolError("a message that may be of two requests", provider=self.provider)
+        request = possible[0] if possible else None
+        if request is not None and theirs is None and notice.status == "complete" and request.lacks_audio:
+            return None  # the end of the one before it, told twice
+        return request
 
     def _on_past(self, notice: Notice) -> Iterable[Event]:
         size = audio_size(notice.data.audio)
         if size and self._line is not None and {notice.external_request_id, notice.request_id} & self._inferred:
-            error = ProtocolError("audio of a sentence came after its end was inferred", provider=self.provider)
-            return (Failed(self._line.turn, error),)
-        return (Late(size),) if size else ()
+            raise ProtocolError("audio of a sentence came after its end was inferred", provider=self.provider)
+        return (Late(size),)
 
-    def _on_error(self, line: RequestLine, notice: Notice) -> Iterable[Event]:
+    def _on_error(self, line: RequestLine, notice: Notice, error: ProviderError) -> Iterable[Event]:
         # An id of the server's that is not known yet tells nothing: what is refused was asked for last.
-        asked = line.asked
-        ours, theirs = notice.external_request_id, notice.request_id
-        named = (each for each in asked if ours == each.id or (theirs is not None and theirs == each.their_id))
-        request = next(named, asked[-1])
-        error = notice.as_failure()
-        if isinstance(error, RateLimited) and request is not asked[0] and not request.heard:
+        request = self._named(line, notice) or line.asked[-1]
+        if isinstance(error, RateLimited) and request is not line.first and not request.heard:
             # It does not take requests ahead: this one is asked for again when its turn comes.
             line.put_back(request)
             self._ahead = 1
@@ -221,16 +208,15 @@ class SocketDialect(_RequestsDialect):
 class HTTPDialect(_RequestsDialect):
     """Requests over HTTP, one after another on a connection that is kept alive; bodies are bare PCM."""
 
-    _playable = re.compile(r"audio/.*(wav|pcm|l16|raw)|.*/octet-stream")
+    _playable = re.compile(r"audio/.*(wav|pcm|l16|raw)|.*/octet-stream|")
 
     def __init__(self, options: Options, clock: Callable[[], float]) -> None:
         super().__init__(options, clock)
-        self._start()
+        self._begin_body()
 
-    def _start(self) -> None:
-        """A body begins."""
-        self._refusal: bytes | None = None  # what it says, if it is one
-        self._head: bytes | None = b""  # the body's, until it is known to be no file
+    def _begin_body(self) -> None:
+        self._read = self._read_audio
+        self._kept = b""  # of the body, for what comes next
 
     @property
     def awaiting(self) -> bool:
@@ -240,65 +226,52 @@ class HTTPDialect(_RequestsDialect):
         line = self._line
         if line is None or not line.asked:
             return (Late(len(message)),) if isinstance(message, bytes) else ()
-        if isinstance(message, str):
-            return self._on_headers(line, msgspec.json.decode(message, type=dict[str, str]))
-        if self._refusal is not None:
-            return self._on_refusal(line, self._refusal + message, whole=not message)
-        return self._on_body(line, message) if message else self._on_end(line)
-
-    def lapse(self) -> Iterable[Event]:
-        if self._line is None or self._line.first is None:
-            return ()
-        self._doubtful = True
-        return self._finish_and_leave(self._line, self._line.first)
-
-    def _on_headers(self, line: RequestLine, headers: dict[str, str]) -> Iterable[Event]:
-        self._start()
+        if isinstance(message, bytes):
+            return self._read(line, line.requests[0], message)
+        headers = msgspec.json.decode(message, type=dict[str, str])
         self.request_id = headers.get("x-request-id", self.request_id)
+        self._begin_body()
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind.endswith("json"):
-            self._refusal = b""
-        elif kind and not self._playable.fullmatch(kind):
-            return (self._unknown(line, f"a response that is {kind}"),)
+            self._read = self._read_refusal
+        elif not self._playable.fullmatch(kind):
+            raise ProtocolError(f"a response that is {kind}", provider=self.provider)
         return ()
 
-    def _on_refusal(self, line: RequestLine, words: bytes, *, whole: bool) -> Iterable[Event]:
-        self._refusal = words
-        if len(words) > _MOST_WORDS:
-            return (self._unknown(line, "a long response that is JSON"),)
-        told = decode_json(words.decode(errors="replace"), Status, self.provider) if whole else None
-        return () if told is None else (Refused(line.turn, told.as_failure()),)
+    def lapse(self) -> Iterable[Event]:
+        """All was said, and the body does not end."""
+        return self._finish_and_leave(self._line, self._line.requests[0]) if self._line is not None else ()
 
-    def _on_body(self, line: RequestLine, pcm: bytes) -> Iterable[Event]:
-        if self._head is not None:
-            pcm = self._head + pcm
-            self._head = pcm if len(pcm) < len(_RIFF) else None
-            if self._head is not None:
-                return ()
-            if pcm.startswith(_RIFF):
-                return (self._unknown(line, "a WAV file where bare PCM was asked for"),)
-        return list(line.take(line.requests[0], Audio(line.turn, pcm)))
+    def _read_audio(self, line: RequestLine, request: Request, data: bytes) -> Iterable[Event]:
+        pcm = self._kept + data
+        self._kept = pcm if data and not request.heard and len(pcm) < len(_RIFF) else b""
+        if self._kept:
+            return ()
+        if not request.heard and pcm.startswith(_RIFF):
+            raise ProtocolError("a WAV file where bare PCM was asked for", provider=self.provider)
+        events = list(line.take(request, Audio(line.turn, pcm)))
+        return events if data else events + self._finish(line, request)
 
-    def _on_end(self, line: RequestLine) -> Iterable[Event]:
-        request = line.requests[0]
-        short = list(line.take(request, Audio(line.turn, self._head))) if self._head else []
-        return short + self._finish(line, request)
-
-    def _unknown(self, line: RequestLine, what: str) -> Failed:
-        return Failed(line.turn, ProtocolError(what, provider=self.provider))
+    def _read_refusal(self, line: RequestLine, _request: Request, data: bytes) -> Iterable[Event]:
+        self._kept += data
+        if len(self._kept) > _MOST_WORDS:
+            raise ProtocolError("a long response that is JSON", provider=self.provider)
+        if data:
+            return ()
+        return (Refused(line.turn, decode_json(self._kept.decode(errors="replace"), Status, self.provider).blame()),)
 
 
 class EventsDialect(HTTPDialect):
     """Requests over HTTP, whose bodies are server-sent events; the last of them says so."""
 
-    _playable = re.compile(r"text/event-stream")
+    _playable = re.compile(r"text/event-stream|")
 
-    def _start(self) -> None:
-        super()._start()
+    def _begin_body(self) -> None:
+        super()._begin_body()
         self._events = EventDecoder(self.provider)
-        self._done = False
+        self._patient_until = None  # set when all was said
 
-    def _on_body(self, line: RequestLine, data: bytes) -> Iterator[Event]:
+    def _read_audio(self, line: RequestLine, request: Request, data: bytes) -> Iterator[Event]:
         # One by one: what came before a broken one is heard.
         for text in self._events.feed(data):
             if self._line is not line:
@@ -307,13 +280,11 @@ class EventsDialect(HTTPDialect):
             if event.failure is not None:
                 yield Refused(line.turn, event.failure)
             elif event.audio:
-                yield from line.take(line.requests[0], Audio(line.turn, decode_audio(event.audio, self.provider)))
-            if event.done and not self._done:
-                self._done = True
+                yield from line.take(request, Audio(line.turn, decode_audio(event.audio, self.provider)))
+            if event.done and self._patient_until is None:
                 self._patient_until = self._now() + _BODY_END
-
-    def _on_end(self, line: RequestLine) -> Iterable[Event]:
-        if self._done:
-            return self._finish(line, line.requests[0])
-        cut = LinkClosed("the events ended before they were done", provider=self.provider, code=1006)
-        return (Failed(line.turn, cut),)
+        if data:
+            return
+        if self._patient_until is None:
+            raise LinkClosed("the events ended before they were done", provider=self.provider, code=1006)
+        yield from self._finish(line, request)

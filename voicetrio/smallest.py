@@ -44,15 +44,7 @@ _IDLE = 60
 _IDLE_MARGIN = 0.8
 
 # What a request says, where it is not None.
-_FIELDS = (
-    "voice_id",
-    "language",
-    "sample_rate",
-    "speed",
-    "session_id",
-    "number_pronunciation_language",
-    "math_notation",
-)
+_FIELDS = "voice_id language sample_rate speed session_id number_pronunciation_language math_notation"
 _PROSODY_FIELDS = {"lightning-v2": ("consistency", "similarity", "enhancement")}
 
 
@@ -240,7 +232,7 @@ class SmallestAITTS(TTSProvider):
     def _request(self) -> dict[str, Any]:
         """What every message of a turn has."""
         mode, request = self._mode, dict[str, Any]()
-        for name in (*_FIELDS, *mode.fields, *_PROSODY_FIELDS.get(self.model, ())):
+        for name in (*_FIELDS.split(), *mode.fields, *_PROSODY_FIELDS.get(self.model, ())):
             if (value := getattr(self, name)) is not None:
                 request[name] = value
         if self.word_timestamps and mode.accept is None:
