@@ -269,7 +269,7 @@ def test_the_parts_of_a_timeline_add_up():
 
 async def test_of_an_attempts_end_and_its_failure_the_first_counts():
     for first, second in (("end", "fail"), ("fail", "end")):
-        attempt = Attempt(Stage().turn, None, None, 1.0, 1.0)
+        attempt = Attempt(Stage().turn, None, 1.0, 1.0)
         calls = {"end": lambda it=attempt: it.end(False), "fail": lambda it=attempt: it.fail(LinkClosed("gone"))}
         calls[first]()
         calls[second]()

@@ -16,9 +16,9 @@ import msgspec
 
 from ._dialect import Answered, Audio, Ended, Event, Late, Refused, Reply, Spoken, Step, TimesRestart, TTSDialect
 from ._json import audio_size, decode_audio, decode_json
+from ._link.endpoint import Endpoint
 from ._link.link import Message
 from ._link.policy import LinkPolicy
-from ._link.pool import Endpoint
 from ._options import (
     in_range,
     key_or_environment,

@@ -14,9 +14,9 @@ import msgspec
 
 from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, Spoken, Step, TimesRestart, TTSDialect
 from ._json import decode_json
+from ._link.endpoint import Endpoint
 from ._link.link import Message
 from ._link.policy import LinkPolicy
-from ._link.pool import Endpoint
 from ._options import in_range, key_or_environment, one_of, positive, secret, text, voice_name, websocket_url
 from .audio import AudioFormat
 from .errors import (

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -19,30 +19,20 @@ import trio
 
 from ._attempt import Attempt
 from ._dialect import (
-    Answered,
     Audio,
-    Ended,
     Event,
     Failed,
     GateOpened,
     Late,
-    MoreToSend,
-    Pause,
-    Reached,
     Refused,
-    Reply,
-    Spoken,
-    Step,
-    TimesRestart,
     TTSDialect,
 )
-from ._link._target import HTTP
-from ._link.connection import Connection, ConnectionOptions, Dial
+from ._link.connection import ConnectionOptions, Dial
+from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, Retries
-from ._link.pool import Endpoint, LinkPool, LinkPools
-from ._link.websocket import connect as connect_websocket
+from ._link.pool import LinkPool, LinkPools
 from ._options import positive, positive_or_none, truth
 from .audio import AudioFormat, AudioSink
 from .errors import (
@@ -53,10 +43,9 @@ from .errors import (
     RateLimited,
     ServiceUnavailable,
     SessionClosed,
-    SinkClosed,
     VoiceTrioError,
 )
-from .text import FlushMarker, Text, says_something
+from .text import Text, says_something
 from .turn import Interruption, Script, Synthesis, TextFailed, Timestamps, Turn, interruption
 
 # ---- providers -----------------------------------------------------------------------------------------------------
@@ -322,7 +311,7 @@ class TTSSession:
             turn.request_id = attempt.link.request_id
         turn.fence()
         if attempt is not None:
-            self._cancel_on_wire(attempt)
+            attempt.cancel()
 
     async def _feed(self, turn: Turn) -> None:
         await turn.script.feed(turn.text_scope)
@@ -380,18 +369,17 @@ class TTSSession:
         link = await pool.acquire(retries)
         turn.mark("connected")
         turn.start_over()
-        attempt = self._attempts[turn.number] = Attempt(turn, pool, link, options._silence(), options.cancel_timeout)
+        attempt = Attempt(turn, link, options._silence(), options.cancel_timeout, self._on_timestamps)
+        self._attempts[turn.number] = attempt
         link.dialect.begin(turn.number, options)
         try:
             with attempt.scope:
-                await self._say_all(attempt)
-                while not await attempt.has_ended():
-                    await self._send(attempt, link.dialect.resume())
+                await attempt.run()
             if not attempt.ended and attempt.error is None:
                 link.fail(ProviderStalled(f"nothing came for {options._silence():g} s", provider=options.name))
         finally:
             if self._attempts.pop(turn.number, None) is not None:
-                self._cancel_on_wire(attempt)
+                attempt.cancel()
             turn.request_id = link.request_id
             pool.release(link, worked=attempt.ended)
         if not attempt.ended:
@@ -399,43 +387,6 @@ class TTSSession:
             raise attempt.error
         if not turn.audio.received and says_something(turn.script.text, words=link.dialect.needs_words):
             raise NoAudio("the turn ended without any audio", provider=options.name, request_id=turn.request_id)
-
-    async def _say_all(self, attempt: Attempt) -> None:
-        script, dialect = attempt.turn.script, attempt.link.dialect
-        blank = ""  # is said with what follows it: alone it would be something to speak in which nothing is heard
-        index, spoken = 0, attempt.characters
-        while (chunk := await script.chunk(index)) is not None:
-            index += 1
-            if spoken:  # by an earlier attempt
-                if isinstance(chunk, FlushMarker):
-                    continue
-                chunk, spoken = chunk[spoken:], max(0, spoken - len(chunk))
-            if isinstance(chunk, FlushMarker):
-                await self._send(attempt, dialect.flush())
-            elif says_something(chunk):
-                await self._send(attempt, dialect.say(blank + chunk))
-                blank = ""
-            else:
-                blank += chunk
-        await self._send(attempt, dialect.end())
-
-    async def _send(self, attempt: Attempt, steps: Iterator[Step]) -> None:
-        while True:
-            # A task that was woken goes on though it has been cancelled since, and the dialect has forgotten its turn.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            step = next(steps, None)
-            if step is None:
-                break
-            if isinstance(step, Pause):
-                await trio.sleep(step.seconds)
-            elif isinstance(step, Ended):
-                attempt.end(step.inferred)
-            else:
-                await attempt.link.send(step)
-                if attempt.turn.timeline.first_text is None:
-                    attempt.turn.mark("first_text")
-        attempt.watch()
-        attempt.link.listen_on()
 
     # -- what the links bring ----------------------------------------------------------------------------------------
 
@@ -450,56 +401,14 @@ class TTSSession:
             elif isinstance(event, Late):
                 self._late_bytes += event.size
             elif (attempt := self._attempts.get(event.turn)) is not None and attempt.link is link:
-                await self._on_event(attempt, event)
+                self._late_bytes += await attempt.on_event(event)
             elif isinstance(event, Audio):
                 self._late_bytes += len(event.pcm)
-
-    async def _on_event(
-        self, attempt: Attempt, event: Audio | Spoken | TimesRestart | Answered | Ended | Reached | Reply | MoreToSend
-    ) -> None:
-        match event:
-            case Audio():
-                if not event.pcm:
-                    return  # nothing came, as if nothing had
-                await self._on_audio(attempt, event.pcm)
-            case Spoken():
-                self._on_spoken(attempt, event)
-            case TimesRestart():
-                attempt.restart_times()
-            case Reached():
-                attempt.turn.reach(attempt.characters + event.characters)
-            case Reply():
-                attempt.link.send_nowait(event.message)
-            case Ended():
-                attempt.end(event.inferred)
-            case MoreToSend():
-                attempt.resume()
-        attempt.watch()
 
     def _watch_attempts(self, link: Link[TTSDialect]) -> None:
         for attempt in self._attempts.values():
             if attempt.link is link:
                 attempt.watch()
-
-    async def _on_audio(self, attempt: Attempt, pcm: bytes) -> None:
-        if attempt.turn.timeline.first_audio is None:
-            attempt.turn.mark("first_audio")
-        attempt.resting = True  # a full sink is not the provider's silence
-        attempt.watch()
-        try:
-            self._late_bytes += await attempt.turn.audio.write(pcm)
-        except SinkClosed as error:
-            attempt.fail(error)
-        attempt.resting = False
-
-    def _on_spoken(self, attempt: Attempt, event: Spoken) -> None:
-        turn = attempt.turn
-        words = tuple(word.shifted(attempt.seconds) for word in event.words)
-        phonemes = tuple(phoneme.shifted(attempt.seconds) for phoneme in event.phonemes)
-        turn.words += words
-        turn.phonemes += phonemes
-        if self._on_timestamps is not None:
-            self._on_timestamps(Timestamps(turn.number, words, phonemes))
 
     def _on_failed(self, link: Link[TTSDialect], event: Failed | Refused) -> None:
         link.clean(event.error)
@@ -523,36 +432,10 @@ class TTSSession:
 
     def _make_link(self, endpoint: Endpoint, options: TTSProvider) -> Link[TTSDialect]:
         policy = options._policy()
-        open_connection = partial(
-            _driver(endpoint.url),
-            endpoint.url,
-            headers=endpoint.headers,
-            options=policy.connection,
-            ssl_context=self._ssl_context,
-            dial=self._dial,
-            provider=options.name,
-        )
         dialect = options._new_dialect(trio.current_time)
         target = endpoint.target(options.name)
+        open_connection = connector(endpoint, options.name, policy, self._ssl_context, self._dial)
         return Link(dialect, target, open_connection, policy, self._on_events, self._on_lost)
-
-    def _cancel_on_wire(self, attempt: Attempt) -> None:
-        """Make the provider stop.
-
-        This may run inside of a cancel(): it makes marks, sets deadlines and cancels scopes; it starts no task and
-        touches no socket.
-        """
-        link = attempt.link
-        if not link.usable or attempt.ended:
-            return
-        messages = link.dialect.cancel(attempt.turn.number)
-        if messages is None:
-            link.close()
-            return
-        for message in messages:
-            link.send_nowait(message)
-        if messages and link.dialect.gated:
-            link.expect_acknowledgement(attempt.cancel_timeout)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -576,12 +459,3 @@ class TTSSession:
         with trio.CancelScope(shield=True):  # noqa: ASYNC100  # the nursery waits for its children
             async with trio.open_nursery() as nursery:
                 self._pools.farewell(nursery)
-
-
-def _driver(url: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
-    """What opens connections to a URL."""
-    if url.partition(":")[0] not in HTTP:
-        return connect_websocket
-    from ._link.http import connect as connect_http  # httpx is only imported by whoever wants it
-
-    return connect_http

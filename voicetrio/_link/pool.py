@@ -9,41 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic
 
-import attrs
 import trio
 
 from ..errors import BreakerOpen, LinkClosed, ProviderError, ProviderStalled, SessionClosed, VoiceTrioError
-from ._target import HTTP, WEBSOCKET, Target
+from .endpoint import Endpoint as Endpoint
 from .link import D, Link
 from .policy import Breaker, LinkPolicy, Retries, is_transient
-
-
-@attrs.frozen
-class Endpoint:
-    """Where a link leads, and as whom; turns with equal endpoints share links.
-
-    Attributes:
-        url: ``ws``, ``wss``, ``http`` or ``https``.
-        headers: of the upgrade, or of each request.
-        greeting: what is said first, where a connection's options and its key are a message.
-        secrets: what must not be shown, besides what the URL and the headers tell by their names.
-
-    Raises:
-        ConfigurationError: if nothing could ever lead there.
-    """
-
-    url: str
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    greeting: tuple[str, ...] = attrs.field(default=(), repr=False)
-    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.target("")
-
-    def target(self, provider: str) -> Target:
-        """The endpoint, taken apart, for a provider's name."""
-        return Target.parse(self.url, self.headers, provider, secrets=self.secrets, schemes=(*WEBSOCKET, *HTTP))
-
 
 # Endpoints, such as voices, whose links are kept warm.
 _MAX_POOLS = 4
