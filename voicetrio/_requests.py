@@ -13,14 +13,13 @@ from itertools import islice
 
 import attrs
 
-from ._dialect import Audio, Ended, Event, Reached, Refused, Reply, Spoken
+from ._dialect import Audio, Ended, Event, Reached, Refused, Reply, Spoken, TimesRestart
 from ._link.link import Message
-from .audio import AudioFormat
 from .errors import NoAudio
-from .text import SentenceSplitter, split_text
+from .text import SentenceSplitter, says_something, split_text
 
-# Seconds of a request's audio that are held until its turn comes: more than a request has, if its server is sane.
-_MOST_HELD = 60.0
+# Bytes of a request's audio that are held until its turn comes: a minute at the highest rate, more than a sentence has.
+_MOST_HELD = 60 * 2 * 48_000
 
 
 def _new_id() -> str:
@@ -56,7 +55,7 @@ class Request:
     @property
     def lacks_audio(self) -> bool:
         """Whether nothing was heard of it, and it is more than punctuation, which may be silent."""
-        return not self.heard and any(map(str.isalnum, self.text))
+        return not self.heard and says_something(self.text, words=True)
 
 
 class RequestLine:
@@ -66,7 +65,6 @@ class RequestLine:
         turn: its number.
         provider: the name that errors carry.
         ask: gives the message that asks for a request.
-        fmt: of the audio.
         most_characters: of a request.
         splitter: makes a request of each sentence; without, requests are cut at flushes and by their length.
         ahead: so many requests are asked for at a time.
@@ -81,7 +79,6 @@ class RequestLine:
         turn: int,
         provider: str,
         ask: Callable[[Request], Message],
-        fmt: AudioFormat,
         most_characters: int,
         *,
         splitter: SentenceSplitter | None,
@@ -93,15 +90,12 @@ class RequestLine:
         self.inferred = False
         self._provider = provider
         self._ask = ask
-        self._format = fmt
         self._most_characters = most_characters
         self._splitter = splitter
         self._text = ""  # without a splitter: what was said since the last flush
         self._lead = ""  # white space that will be said with what follows it
         self._characters = 0  # of the turn, in requests
         self._complete = False  # the turn's text is all there
-        self._bytes = 0  # of the turn's audio
-        self._begin = 0.0  # seconds of it before the first request's
 
     @property
     def first(self) -> Request | None:
@@ -160,17 +154,18 @@ class RequestLine:
     # -- audio -------------------------------------------------------------------------------------------------------
 
     def take(self, request: Request, event: Audio | Spoken) -> Iterator[Event]:
-        """What came of a request, which is not over: now if it is the first, else later."""
+        """What came of a request, which is not over: now if it is the first, else later.
+
+        Times of words count from the first sample of their request.
+        """
         size = len(event.pcm) if isinstance(event, Audio) else 0
-        if isinstance(event, Audio) and not size:
-            return
         request.heard = request.heard or size > 0
         if request is self.first:
-            yield self._place(event)
+            yield event
             return
         request.held.append(event)
         request.held_bytes += size
-        if request.held_bytes > _MOST_HELD * self._bytes_per_second:
+        if request.held_bytes > _MOST_HELD:
             self.put_back(request)
 
     def put_back(self, request: Request) -> None:
@@ -186,24 +181,14 @@ class RequestLine:
             if first.lacks_audio:
                 yield Refused(self.turn, NoAudio("a sentence came without any audio", provider=self._provider))
                 return
-            self._bytes -= self._bytes % self._format.sample_width  # half a sample is nothing that is heard
-            self._begin = self._bytes / self._bytes_per_second
             yield Reached(self.turn, first.end)
-            for event in self.requests[0].held if self.requests else ():
-                yield self._place(event)
+            yield TimesRestart(self.turn)
+            if self.requests:
+                yield from self.requests[0].held
+                self.requests[0].held = []
         if self.ended:
             yield Ended(self.turn, self.inferred)
 
     def replies(self) -> Iterator[Reply]:
         """As :meth:`ask`, in answer to a message."""
         return (Reply(self.turn, message) for message in self.ask())
-
-    @property
-    def _bytes_per_second(self) -> int:
-        return self._format.sample_width * self._format.sample_rate
-
-    def _place(self, event: Audio | Spoken) -> Audio | Spoken:
-        if isinstance(event, Audio):
-            self._bytes += len(event.pcm)
-            return event
-        return Spoken(event.turn, tuple(word.shifted(self._begin) for word in event.words))

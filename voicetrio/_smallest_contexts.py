@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
-from ._dialect import Answered, Audio, Ended, Event, Failed, Late, Refused, Spoken, Step
+from ._dialect import Answered, Audio, Ended, Event, Failed, Late, Refused, Step, TimesRestart
 from ._json import audio_size, decode_json
 from ._link.link import Message
 from ._smallest_messages import Notice, Options, SmallestDialect, encode
@@ -35,8 +35,7 @@ class _Context:
         heard: whether audio of it has come.
         completed: whether nothing came since the last `complete`.
         last: when something came of it.
-        bytes: of its audio.
-        begins: seconds of its audio before each of the server's requests, by their ids.
+        requests: the server's ids of what came of it.
     """
 
     turn: int
@@ -47,14 +46,7 @@ class _Context:
     heard: bool = False
     completed: bool = False
     last: float = 0.0
-    bytes: int = 0
-    begins: dict[str | None, float] = attrs.Factory(dict)
-
-    @property
-    def seconds(self) -> float:
-        """Of audio that have come."""
-        fmt = self.options.audio_format
-        return self.bytes / (fmt.sample_width * fmt.sample_rate)
+    requests: set[str | None] = attrs.Factory(set)
 
 
 class ContextsDialect(SmallestDialect):
@@ -151,23 +143,19 @@ class ContextsDialect(SmallestDialect):
         """Whether a message is of this context, by our id, by the server's, or as there was no other on the link."""
         if notice.external_request_id is not None:
             return notice.external_request_id == context.id
-        return self._used == 1 or (notice.request_id is not None and notice.request_id in context.begins)
+        return self._used == 1 or (notice.request_id is not None and notice.request_id in context.requests)
 
     def _on_notice(self, context: _Context, notice: Notice) -> Iterable[Event]:
-        begin = context.begins.setdefault(notice.request_id, context.seconds)
         event: Event | None = notice.event(context.turn)
-        if notice.status == "complete" and not context.completed:
-            context.completed, event = True, Answered(context.turn)
-        elif event is not None:
-            context.completed = False
-        if isinstance(event, Audio):
-            context.heard, context.bytes = True, context.bytes + len(event.pcm)
-        elif isinstance(event, Spoken):
-            event = Spoken(event.turn, tuple(word.shifted(begin) for word in event.words))
-        elif event is None:
+        completed = notice.status == "complete" and not context.completed
+        if event is None and not completed:
             return ()  # nothing of the context, so its silence goes on
-        context.last = self._now()
-        return (event,)
+        context.completed, context.last = completed, self._now()
+        context.heard = context.heard or isinstance(event, Audio)
+        if notice.request_id in context.requests:
+            return (event or Answered(context.turn),)
+        context.requests.add(notice.request_id)
+        return (TimesRestart(context.turn), event or Answered(context.turn))
 
     def _on_past(self, notice: Notice) -> Iterator[Event]:
         yield Late(audio_size(notice.data.audio))

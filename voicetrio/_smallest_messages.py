@@ -11,7 +11,6 @@ import msgspec
 from ._dialect import Audio, Spoken, TTSDialect
 from ._json import decode_audio
 from ._link.link import Message
-from .audio import AudioFormat
 from .errors import AuthenticationError, BadRequest, ProviderError, RateLimited, error_class
 from .turn import Word
 
@@ -25,10 +24,6 @@ _BLAME: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
 
 class Options(Protocol):
     """What the dialects must know of a turn's options."""
-
-    @property
-    def audio_format(self) -> AudioFormat:
-        """Of the audio that is asked for."""
 
     @property
     def sentence_streaming(self) -> bool:

@@ -66,9 +66,7 @@ class _RequestsDialect(SmallestDialect, abc.ABC):
 
         splitter = SentenceSplitter(min_chars=_FEWEST_CHARACTERS, max_chars=_MOST_CHARACTERS)
         cut = splitter if options.sentence_streaming else None
-        self._line = RequestLine(
-            turn, self.provider, ask, options.audio_format, _MOST_CHARACTERS, splitter=cut, ahead=self._ahead
-        )
+        self._line = RequestLine(turn, self.provider, ask, _MOST_CHARACTERS, splitter=cut, ahead=self._ahead)
         self._patient_until = None
 
     def say(self, text: str) -> Iterator[Step]:
@@ -215,7 +213,7 @@ class HTTPDialect(_RequestsDialect):
         self._begin_body()
 
     def _begin_body(self) -> None:
-        self._read = self._read_audio
+        self._read: Callable[[RequestLine, Request, bytes], Iterable[Event]] = self._read_audio
         self._kept = b""  # of the body, for what comes next
 
     @property
@@ -252,7 +250,7 @@ class HTTPDialect(_RequestsDialect):
         events = list(line.take(request, Audio(line.turn, pcm)))
         return events if data else events + self._finish(line, request)
 
-    def _read_refusal(self, line: RequestLine, _request: Request, data: bytes) -> Iterable[Event]:
+    def _read_refusal(self, line: RequestLine, _: Request, data: bytes) -> Iterable[Event]:
         self._kept += data
         if len(self._kept) > _MOST_WORDS:
             raise ProtocolError("a long response that is JSON", provider=self.provider)

@@ -333,7 +333,8 @@ class Turn:
         return self.audio.received == self._reached_samples
 
     def reach(self, characters: int) -> None:
-        """All audio of so many characters has come, and no other."""
+        """All audio of so many characters has come, and no other: half a sample at its end is nothing of the next."""
+        self.audio.start_over()
         self.reached = characters
         self._reached_samples = self.audio.received
 
