@@ -158,8 +158,8 @@ class ContextsDialect(SmallestDialect):
         return (TimesRestart(context.turn), event or Answered(context.turn))
 
     def _on_past(self, notice: Notice) -> Iterator[Event]:
-        yield Late(audio_size(notice.data.audio))
-        if notice.data.audio and any(
+        yield Late(audio_size(notice.audio))
+        if notice.audio and any(
             name == notice.external_request_id and self._now() > until for name, until in self._cancelled
         ):
             # What is asked for next would wait until it is over.

@@ -42,7 +42,7 @@ class _Words(msgspec.Struct):
     code: str | int | None = None
 
 
-class Data(msgspec.Struct):
+class _Data(msgspec.Struct):
     """What a message brings: audio, or the times of a word."""
 
     audio: str = ""
@@ -80,15 +80,20 @@ class Notice(Status):
 
     request_id: str | None = None
     external_request_id: str | None = None
-    data: Data = msgspec.field(default_factory=Data)
+    data: _Data | None = None
+
+    @property
+    def audio(self) -> str:
+        """Its audio, in base64."""
+        return "" if self.data is None else self.data.audio
 
     def event(self, turn: int) -> Audio | Spoken | None:
         """What it brings of a turn: audio, or a word, whose times count from the first sample of its request."""
-        if self.status == "word_timestamp":
+        if self.status == "word_timestamp" and self.data is not None:
             return Spoken(turn, (Word(self.data.word, self.data.start, self.data.end),))
-        if self.status != "chunk" or not self.data.audio:
-            return None
-        return Audio(turn, decode_audio(self.data.audio, SmallestDialect.provider))
+        if self.status == "chunk" and self.audio:
+            return Audio(turn, decode_audio(self.audio, SmallestDialect.provider))
+        return None
 
 
 class Event(Status):

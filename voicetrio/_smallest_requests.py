@@ -39,6 +39,7 @@ _RIFF = b"RIFF"
 class _RequestsDialect(SmallestDialect, abc.ABC):
     """A request for each sentence.  There is no cancellation: while one is under way, the link is given up."""
 
+    needs_words = True
     _ahead = 1
 
     def __init__(self, options: Options, clock: Callable[[], float]) -> None:
@@ -90,6 +91,11 @@ class _RequestsDialect(SmallestDialect, abc.ABC):
         assert self._line is not None
         return self._line
 
+    @property
+    def _asking(self) -> RequestLine | None:
+        """The turn's requests, if one is under way."""
+        return self._line if self._line is not None and self._line.asked else None
+
     def _finish(self, line: RequestLine, request: Request) -> list[Event]:
         self._patient_until = None
         return [*line.finish(request), *line.replies()]
@@ -125,13 +131,12 @@ class SocketDialect(_RequestsDialect):
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
             return ()  # all is text here
-        notice, line = decode_json(message, Notice, self.provider), self._line
+        notice, line = decode_json(message, Notice, self.provider), self._asking
         self.request_id = notice.request_id or self.request_id
-        asked = line is not None and bool(line.asked)
-        if notice.failure is not None:
+        if (failure := notice.failure) is not None:
             # If nothing is asked, it may be that nothing was said for a minute: what it leads to will be told.
-            return self._on_error(line, notice, notice.failure) if line is not None and asked else ()
-        request = self._find(line, notice) if line is not None and asked else None
+            return () if line is None else self._on_error(line, notice, failure)
+        request = None if line is None else self._find(line, notice)
         if line is None or request is None:
             return self._on_past(notice)
         return list(self._on_notice(line, request, notice))
@@ -187,7 +192,7 @@ class SocketDialect(_RequestsDialect):
         return request
 
     def _on_past(self, notice: Notice) -> Iterable[Event]:
-        size = audio_size(notice.data.audio)
+        size = audio_size(notice.audio)
         if size and self._line is not None and {notice.external_request_id, notice.request_id} & self._inferred:
             raise ProtocolError("audio of a sentence came after its end was inferred", provider=self.provider)
         return (Late(size),)
@@ -218,11 +223,11 @@ class HTTPDialect(_RequestsDialect):
 
     @property
     def awaiting(self) -> bool:
-        return self._line is not None and bool(self._line.asked)
+        return self._asking is not None
 
     def receive(self, message: Message) -> Iterable[Event]:
-        line = self._line
-        if line is None or not line.asked:
+        line = self._asking
+        if line is None:
             return (Late(len(message)),) if isinstance(message, bytes) else ()
         if isinstance(message, bytes):
             return self._read(line, line.requests[0], message)
@@ -247,7 +252,7 @@ class HTTPDialect(_RequestsDialect):
             return ()
         if not request.heard and pcm.startswith(_RIFF):
             raise ProtocolError("a WAV file where bare PCM was asked for", provider=self.provider)
-        events = list(line.take(request, Audio(line.turn, pcm)))
+        events = list(line.take(request, Audio(line.turn, pcm))) if pcm else []
         return events if data else events + self._finish(line, request)
 
     def _read_refusal(self, line: RequestLine, _: Request, data: bytes) -> Iterable[Event]:
