@@ -126,7 +126,9 @@ class SocketDialect(_RequestsDialect):
         if not self._echo and first.their_id is None:
             return self._finish_and_leave(line, first)
         self._doubtful = True
-        return self._finish(line, first)
+        events = self._finish(line, first)
+        self._wait(line, first, new=True)
+        return events
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
