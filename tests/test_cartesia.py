@@ -13,7 +13,7 @@ import trio
 from deepgram_talk import FLUSH, Talk, chunks
 
 from voicetrio import CartesiaTTS, open_audio_sink
-from voicetrio._dialect import Late
+from voicetrio._dialect import Late, Refused
 from voicetrio._link.nursery import open_plain_nursery
 from voicetrio.cartesia import GenerationConfig
 from voicetrio.errors import (
@@ -21,6 +21,7 @@ from voicetrio.errors import (
     ConfigurationError,
     ConnectError,
     LinkClosed,
+    PaymentRequired,
     ProviderError,
     ProviderStalled,
     RateLimited,
@@ -637,3 +638,59 @@ async def test_after_a_change_of_contexts_there_is_something_to_flush(autojump_c
     async with talk() as it:
         await it.tts.synthesize(chunks("Hello there. ", FLUSH, 2.0, "And more", 0.5, FLUSH, 0.5, FLUSH, " the end."))
     assert it.kinds()[:5] == ["text", "flush", "end", "text", "flush"]
+
+
+# Errors, and what they are about
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kind"),
+    [
+        (500, "Internal error in context: synthesis ended unexpectedly", ServiceUnavailable),
+        (402, "Your context quota is finished", PaymentRequired),
+        (429, "context closed: too many of them", RateLimited),
+    ],
+)
+def test_a_refusal_that_speaks_of_a_context_is_no_end(status, words, kind):
+    options = CartesiaTTS(api_key="key-of-a-test")
+    dialect = options._new_dialect(lambda: 0.0)
+    dialect.begin(1, options)
+    (message,) = dialect.say("Hello.")
+    list(dialect.end())
+    context = json.loads(message)["context_id"]
+    error = {"type": "error", "context_id": context, "status_code": status, "error": words}
+    (event,) = dialect.receive(json.dumps(error))
+    assert isinstance(event, Refused)
+    assert type(event.error) is kind
+
+
+def test_an_unnamed_error_right_after_a_cancellation_is_about_what_was_cancelled():
+    now = [0.0]
+    options = CartesiaTTS(api_key="key-of-a-test")
+    dialect = options._new_dialect(lambda: now[0])
+    dialect.begin(1, options)
+    list(dialect.say("Hello."))
+    dialect.cancel(1)
+    dialect.begin(2, options)
+    list(dialect.say("Hello again."))
+    unknown = json.dumps({"type": "error", "status_code": 400, "error": "Invalid context ID"})
+    assert list(dialect.receive(unknown)) == []
+    (event,) = dialect.receive(json.dumps({"type": "error", "status_code": 400, "error": "No such voice"}))
+    assert isinstance(event, Refused)
+    dialect.begin(3, options)
+    list(dialect.say("And again."))
+    now[0] = 60.0
+    (event,) = dialect.receive(unknown)
+    assert isinstance(event, Refused)
+
+
+def test_a_flush_whose_audio_came_is_not_waited_for():
+    options = CartesiaTTS(api_key="key-of-a-test")
+    dialect = options._new_dialect(lambda: 0.0)
+    dialect.begin(1, options)
+    (message,) = dialect.say("Hello.")
+    list(dialect.flush())
+    assert dialect.awaiting
+    chunk = {"type": "chunk", "context_id": json.loads(message)["context_id"], "data": "AAAA"}
+    assert len(list(dialect.receive(json.dumps(chunk)))) == 1
+    assert not dialect.awaiting

@@ -62,6 +62,11 @@ class Attempt:
         self._wake = trio.lowlevel.ParkingLot()
         self._restart_times()
 
+    @property
+    def got_somewhere(self) -> bool:
+        """Whether it has spoken a part of the text to its end, from which another can go on."""
+        return self.turn.reached > self._characters
+
     def fail(self, error: VoiceTrioError) -> None:
         """End it with an error; what came first counts, the end or an error."""
         if self.ended or self.error is not None:

@@ -173,7 +173,7 @@ class TTSDialect(abc.ABC):
         return False
 
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - for those that override it
-        """The first messages, given the headers of the upgrade's response."""
+        """What is said right after the endpoint's greeting, given the headers of the upgrade's response."""
         return ()
 
     def farewell(self) -> Iterable[Message]:

@@ -6,6 +6,7 @@ its Python SDK (4.2), and from measurements on the live socket where these are s
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,7 +54,11 @@ _MAX_IDLE = 270.0
 # Documentation: a context ends a second after its last audio, and input for one that has ended is an error.  Audio
 # comes after text, so a text that follows the one before it sooner than this cannot cross the end.
 _PAUSE = 0.7
+# So long after a cancellation an error that names no context may be its answer.
+_ECHO = 2.0
 _CLOSED = re.compile(r"context\b.*\b(closed|expired|ended|finished|not exist|not found)", re.IGNORECASE | re.DOTALL)
+
+_NO_CONTEXT = re.compile(r"(invalid|unknown|no such)\b.*\bcontext|" + _CLOSED.pattern, re.IGNORECASE | re.DOTALL)
 
 
 def _api_key(key: str | None) -> str | None:
@@ -273,6 +278,7 @@ class _CartesiaDialect(TTSDialect):
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._turn: _Turn | None = None
+        self._cancelled_at = -math.inf
 
     @property
     def awaiting(self) -> bool:
@@ -314,6 +320,7 @@ class _CartesiaDialect(TTSDialect):
             return ()
         context = self._turn.context
         self._turn = None
+        self._cancelled_at = self._clock()
         return () if context is None else (msgspec.json.encode({"context_id": context, "cancel": True}).decode(),)
 
     def receive(self, message: Message) -> Iterable[Event]:
@@ -323,12 +330,15 @@ class _CartesiaDialect(TTSDialect):
         turn = self._turn if self._turn is not None and self._turn.context is not None else None
         own = turn is not None and notice.context_id == turn.context
         if notice.type == "error":
-            # One that names no context is about all that are open.
-            return self._on_error(turn, notice) if turn is not None and (own or notice.context_id is None) else ()
+            # One that names no context is about all that are open, if it is not about one that was cancelled.
+            stale = _NO_CONTEXT.search(notice.words) and self._clock() < self._cancelled_at + _ECHO
+            unnamed = notice.context_id is None and not stale
+            return self._on_error(turn, notice) if turn is not None and (own or unnamed) else ()
         if turn is None or not own:
             return (Late(audio_size(notice.data)),)
         match notice.type:
             case "chunk":
+                turn.flushing = False  # it was heard; what is silent now may wait for text
                 return (Audio(turn.number, decode_audio(notice.data, self.provider)),)
             case "timestamps" | "phoneme_timestamps":
                 words, phonemes = notice.word_timestamps, notice.phoneme_timestamps
@@ -379,7 +389,8 @@ class _CartesiaDialect(TTSDialect):
         return (restart, Ended(turn.number) if turn.complete else Answered(turn.number))
 
     def _on_error(self, turn: _Turn, notice: _Notice) -> Iterable[Event]:
-        if turn.ending and _CLOSED.search(notice.words):
+        refused = notice.status_code in (402, 429) or (notice.status_code or 0) >= 500
+        if turn.ending and not refused and _CLOSED.search(notice.words):
             return self._on_done(turn)  # it had ended by itself
         kind = error_class(notice.status_code) if notice.status_code else ProviderError
         error = kind(

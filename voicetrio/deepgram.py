@@ -26,6 +26,7 @@ from ._options import (
     positive_or_none,
     secret,
     text,
+    truth,
     voice_name,
     websocket_url,
     whole,
@@ -118,7 +119,7 @@ class DeepgramTTS(TTSProvider):
     region: str | None = attrs.field(default=None, validator=one_of([None, *_REGIONS]))
     max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
     speed: float | None = attrs.field(default=None, validator=positive_or_none)
-    mip_opt_out: bool = False
+    mip_opt_out: bool = attrs.field(default=False, validator=truth)
     extra: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=pairs)
     max_text: int = attrs.field(default=2000, validator=whole(1))
     flush_limit: int = attrs.field(default=20, validator=whole(_RESERVED_FLUSHES + 1))

@@ -6,7 +6,7 @@ the live socket where these are silent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, Literal, Self
 
 import attrs
@@ -17,7 +17,17 @@ from ._json import decode_json
 from ._link.endpoint import Endpoint
 from ._link.link import Message
 from ._link.policy import LinkPolicy
-from ._options import in_range, key_or_environment, one_of, positive, secret, text, voice_name, websocket_url
+from ._options import (
+    in_range,
+    key_or_environment,
+    one_of,
+    positive,
+    secret,
+    text,
+    voice_name,
+    websocket_url,
+    whole_or_none,
+)
 from .audio import AudioFormat
 from .errors import (
     AuthenticationError,
@@ -67,8 +77,8 @@ class LMNTTTS(TTSProvider):
         language: an ISO 639-1 code, or ``"auto"``.
         format: ``"pcm_s16le"``.  The others of LMNT's are containers or compressed, and a sink takes samples.
         sample_rate: in Hz: 8000, 16000 or 24000.
-        seed: not sent, as `temperature` and `top_p`: they belong to LMNT's HTTP API, and its sessions have no such
-            fields.  They are taken, and checked, so that the original's calls work.
+        seed: a whole number.  It is not sent, as `temperature` and `top_p`: they belong to LMNT's HTTP API, and its
+            sessions have no such fields.  They are taken, and checked, so that the original's calls work.
         temperature: see `seed`.
         top_p: see `seed`.
         ws_url: where the socket is; ``http`` and ``https`` are taken for ``ws`` and ``wss``.
@@ -89,7 +99,7 @@ class LMNTTTS(TTSProvider):
     language: str = attrs.field(default="auto", validator=voice_name)
     format: str = _FORMAT
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
-    seed: int | None = None
+    seed: int | None = attrs.field(default=None, validator=whole_or_none(-(2**63), 2**63 - 1))
     temperature: float = attrs.field(default=1.0, validator=in_range(0, 1))
     top_p: float = attrs.field(default=0.8, validator=in_range(0, 1))
     ws_url: str = attrs.field(default=DEFAULT_URL, validator=text)
@@ -130,7 +140,7 @@ class LMNTTTS(TTSProvider):
         return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec, spare=spare)
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:  # noqa: ARG002 - nothing is counted in time
-        return _TypedDialect(self) if self.protocol == "1.2" else _UntypedDialect(self)
+        return _TypedDialect() if self.protocol == "1.2" else _UntypedDialect()
 
     def _for_voice(self, voice_id: str) -> Self:
         return attrs.evolve(self, voice=voice_id)
@@ -177,16 +187,12 @@ class _Turn:
 
 
 class _SessionDialect(TTSDialect):
-    """What both protocols have: the greeting, text that joins verbatim, and errors, which end the connection."""
+    """What both protocols have: text that joins verbatim, and errors, which end the connection."""
 
     provider = "lmnt"
 
-    def __init__(self, options: LMNTTTS) -> None:
-        self._greeting = options._init()
+    def __init__(self) -> None:
         self._turn: _Turn | None = None
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - they tell nothing
-        return (self._greeting,)
 
     def begin(self, turn: int, options: LMNTTTS) -> None:  # noqa: ARG002 - all options are the connection's
         self._turn = _Turn(turn)
@@ -218,8 +224,8 @@ class _TypedDialect(_SessionDialect):
     ``reset_complete``.
     """
 
-    def __init__(self, options: LMNTTTS) -> None:
-        super().__init__(options)
+    def __init__(self) -> None:
+        super().__init__()
         self._accepted = False
         self._nonce = 0
         self._resets: list[int] = []  # that are not answered

@@ -56,8 +56,8 @@ class TTSProvider(abc.ABC):
     """Options of a text-to-speech provider.  Does no I/O; equal, hashable, and printed without its key.
 
     Attributes:
-        connect_timeout: seconds that a connection may take until the provider has accepted us.  What fails sooner is
-            tried again, but not after this time.
+        connect_timeout: seconds that one connection may take, all in all, until the provider has accepted us.  A turn
+            is tried three times, whatever fails.
         response_timeout: seconds for which the provider may be silent while it owes us audio or an answer.
         cancel_timeout: seconds in which the provider must acknowledge a cancellation, or the link is given up.
         heartbeat: seconds between pings on a link; None for none.
@@ -381,7 +381,7 @@ class TTSSession:
             if self._attempts.pop(turn.number, None) is not None:
                 attempt.cancel()
             turn.request_id = link.request_id
-            pool.release(link, worked=attempt.ended)
+            pool.release(link, worked=attempt.ended or attempt.got_somewhere)
         if not attempt.ended:
             assert attempt.error is not None, "a link that fails tells its attempts"
             raise attempt.error
@@ -435,7 +435,7 @@ class TTSSession:
         dialect = options._new_dialect(trio.current_time)
         target = endpoint.target(options.name)
         open_connection = connector(endpoint, options.name, policy, self._ssl_context, self._dial)
-        return Link(dialect, target, open_connection, policy, self._on_events, self._on_lost)
+        return Link(dialect, target, open_connection, policy, self._on_events, self._on_lost, endpoint.greeting)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -336,6 +336,7 @@ class Turn:
         """All audio of so many characters has come, and no other: half a sample at its end is nothing of the next."""
         self.audio.start_over()
         self.reached = characters
+        self.audio.start_over()  # what follows are samples of their own
         self._reached_samples = self.audio.received
 
     def start_over(self) -> None:

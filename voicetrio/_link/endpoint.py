@@ -26,7 +26,7 @@ class Endpoint:
     Attributes:
         url: ``ws``, ``wss``, ``http`` or ``https``.
         headers: of the upgrade, or of each request.
-        greeting: what is said first, where a connection's options and its key are a message.
+        greeting: what the link says first, where a connection's options and its key are a message.
         secrets: what must not be shown, besides what the URL and the headers tell by their names.
 
     Raises:
@@ -58,12 +58,13 @@ def connector(
         ssl_context=ssl_context,
         dial=dial,
         provider=provider,
+        secrets=endpoint.secrets,
     )
 
 
 def _driver(url: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
     if url.partition(":")[0] not in HTTP:
         return connect_websocket
-    from .http import connect as connect_http  # httpx is only imported by whoever wants it
+    from .http import connect as connect_http  # httpcore is only imported by whoever wants it
 
     return connect_http

@@ -58,7 +58,7 @@ class LinkDialect(Protocol):
         """Nobody listened for so long, as a message was still being handled: that was no silence."""
 
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
-        """The first messages, given the headers of the upgrade's response."""
+        """What is said right after the greeting, given the headers of the upgrade's response."""
 
     def farewell(self) -> Iterable[Message]:
         """The last messages of a link on which nothing is under way."""
@@ -94,6 +94,7 @@ class Link(Generic[D]):
         on_events: called with what the dialect makes of each message, in the receive loop; what it awaits slows the
             socket.
         on_lost: called once, synchronously, when the link has failed or ended.
+        greeting: what is said first.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Link(Generic[D]):
         policy: LinkPolicy,
         on_events: Callable[[Link[D], Iterable[Any]], Awaitable[None]],
         on_lost: Callable[[Link[D]], None],
+        greeting: Iterable[Message] = (),
     ) -> None:
         self.dialect = dialect
         self.target = target
@@ -115,6 +117,7 @@ class Link(Generic[D]):
         self._policy = policy
         self._on_events = on_events
         self._on_lost = on_lost
+        self._greeting = greeting
         self._scope = trio.CancelScope()
         self._talk = trio.CancelScope()
         self._outbox: deque[Message] = deque()
@@ -220,9 +223,10 @@ class Link(Generic[D]):
     async def farewell(self) -> None:
         """End the link politely: say good-bye, and give the provider the time to close."""
         if self.usable:
-            for message in self.dialect.farewell():
+            messages = list(self.dialect.farewell())
+            for message in messages:
                 self.send_nowait(message)
-            with trio.move_on_after(self._policy.farewell_timeout):
+            with trio.move_on_after(self._policy.farewell_timeout if messages else 0):
                 await self.ended.wait()
         self.close()
 
@@ -265,7 +269,7 @@ class Link(Generic[D]):
             self._owed_scope.deadline = self._owed[0] if self._owed else math.inf
 
     async def _run_loops(self, connection: Connection) -> None:
-        for message in self.dialect.greet(connection.headers):
+        for message in (*self._greeting, *self.dialect.greet(connection.headers)):
             self.send_nowait(message)
         with plain_exceptions():
             async with trio.open_nursery() as nursery:

@@ -68,17 +68,17 @@ class Retries:
         self.failures = 0
         self._policy = policy
 
-    async def pause_or_raise(self, error: ProviderError, until: float = math.inf) -> None:
+    async def pause_or_raise(self, error: ProviderError) -> None:
         """Wait before the next attempt, as long as the provider asks for if that is not long.
 
         Raises:
-            ProviderError: the error, if it is not to be tried again, or not before the time `until`.
+            ProviderError: the error, if it is not to be tried again.
         """
         self.failures += 1
         if not is_transient(error) or self.failures >= self._policy.attempts:
             raise error
         pause = max(self._policy.pause(self.failures), error.retry_after or 0.0)
-        if pause > self._policy.backoff_max or trio.current_time() + pause >= until:
+        if pause > self._policy.backoff_max:
             raise error
         await trio.sleep(pause)
 

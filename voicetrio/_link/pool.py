@@ -85,7 +85,6 @@ class LinkPool(Generic[D]):
 
     async def _until(self, find: Callable[[], Link[D] | None], retries: Retries) -> Link[D]:
         await trio.lowlevel.checkpoint_if_cancelled()
-        until = trio.current_time() + self._policy.connection.connect_timeout
         self._waiting += 1
         try:
             while (link := find()) is None:
@@ -95,7 +94,7 @@ class LinkPool(Generic[D]):
                 if effort.error is not None and find() is None:
                     if not isinstance(effort.error, ProviderError):
                         raise effort.error
-                    await retries.pause_or_raise(effort.error, until)
+                    await retries.pause_or_raise(effort.error)
         finally:
             self._waiting -= 1
         return link
