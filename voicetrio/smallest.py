@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from ._dialect import TTSDialect
+from ._link.endpoint import Endpoint
 from ._link.policy import LinkPolicy
-from ._link.pool import Endpoint
 from ._options import (
     endpoint_url,
     in_range,

@@ -333,8 +333,7 @@ class Turn:
         return self.audio.received == self._reached_samples
 
     def reach(self, characters: int) -> None:
-        """All audio of so many characters has come, and no other: half a sample at its end is nothing of the next."""
-        self.audio.start_over()
+        """All audio of so many characters has come, and no other."""
         self.reached = characters
         self.audio.start_over()  # what follows are samples of their own
         self._reached_samples = self.audio.received
