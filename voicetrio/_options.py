@@ -26,6 +26,12 @@ def positive(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> 
         raise ConfigurationError(f"{attribute.name} must be a number greater than 0 and at most {_MOST:g}")
 
 
+def age(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check the seconds after which something is replaced: so many that it is not done all the time."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value <= _MOST:
+        raise ConfigurationError(f"{attribute.name} must be a number from 1 to {_MOST:g}, not {value!r}")
+
+
 def positive_or_none(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Check an option that may be switched off."""
     if value is not None:

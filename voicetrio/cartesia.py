@@ -21,10 +21,10 @@ from ._link.endpoint import Endpoint
 from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._options import (
+    age,
     in_range,
     key_or_environment,
     one_of,
-    positive,
     secret,
     text,
     truth,
@@ -131,7 +131,7 @@ class CartesiaTTS(TTSProvider):
     add_timestamps: bool = attrs.field(default=True, validator=truth)
     add_phoneme_timestamps: bool = attrs.field(default=False, validator=truth)
     use_normalized_timestamps: bool | None = attrs.field(default=None, validator=attrs.validators.optional(truth))
-    max_connection_age_sec: float = attrs.field(default=3600.0, validator=positive)
+    max_connection_age_sec: float = attrs.field(default=3600.0, validator=age)
 
     def __attrs_post_init__(self) -> None:
         if self.api_key is None:
@@ -144,7 +144,7 @@ class CartesiaTTS(TTSProvider):
     def _check_voice(self) -> None:
         if isinstance(self.voice_id, str):
             voice_name(self, attrs.fields(type(self)).voice_id, self.voice_id)
-        elif not isinstance(self.voice_id, tuple) or not all(isinstance(each, int | float) for each in self.voice_id):
+        elif not isinstance(self.voice_id, tuple) or not self.voice_id or not all(map(_is_finite, self.voice_id)):
             raise ConfigurationError("voice_id must be an id, or an embedding: a list of numbers")
         elif self.version > EMBEDDING_VERSION:
             raise ConfigurationError(
@@ -189,6 +189,10 @@ class CartesiaTTS(TTSProvider):
             "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": self.sample_rate},
             "language": self.language,
         } | {name: value for name, value in optional.items() if value is not None}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_given(_attribute: attrs.Attribute[Any], value: Any) -> bool:

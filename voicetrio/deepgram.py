@@ -19,6 +19,7 @@ from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._link.window import Window
 from ._options import (
+    age,
     key_or_environment,
     one_of,
     pairs,
@@ -117,7 +118,7 @@ class DeepgramTTS(TTSProvider):
     sample_rate: int = attrs.field(default=24_000, validator=whole(1))
     base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text)
     region: str | None = attrs.field(default=None, validator=one_of([None, *_REGIONS]))
-    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
+    max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
     speed: float | None = attrs.field(default=None, validator=positive_or_none)
     mip_opt_out: bool = attrs.field(default=False, validator=truth)
     extra: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=pairs)

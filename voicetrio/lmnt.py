@@ -18,10 +18,10 @@ from ._link.endpoint import Endpoint
 from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._options import (
+    age,
     in_range,
     key_or_environment,
     one_of,
-    positive,
     secret,
     text,
     voice_name,
@@ -104,7 +104,7 @@ class LMNTTTS(TTSProvider):
     top_p: float = attrs.field(default=0.8, validator=in_range(0, 1))
     ws_url: str = attrs.field(default=DEFAULT_URL, validator=text)
     protocol: Literal["1.2", "1.0"] = attrs.field(default="1.2", validator=one_of(("1.2", "1.0")))
-    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
+    max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
 
     def __attrs_post_init__(self) -> None:
         if self.api_key is None:
