@@ -39,6 +39,7 @@ DEFAULT_BASE_URL = "https://api.smallest.ai/waves/v1"
 _MODELS = ("lightning-v3.1", "lightning-v3.1-pro")
 _SAMPLE_RATES = (8000, 16000, 24000, 44100)
 _LANGUAGES = "auto en hi mr kn ta bn gu te ml pa or es de fr it nl sv pt ru el fi no pl ar zh id ja ko ms tr vi"
+
 # Documentation: a socket is closed after 60 seconds without a message, or after ?timeout=N.
 _IDLE = 60
 _IDLE_MARGIN = 0.8
