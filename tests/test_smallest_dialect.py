@@ -478,3 +478,14 @@ def test_a_cancelled_context_that_is_not_listened_to_is_not_held_to_speak_on():
     hand.it.missed(5.0)
     hand.now = 5.5
     assert hand.receive(notice("chunk", name, "r1", PCM)) == [Late(4)]
+
+
+@pytest.mark.parametrize("mode", [SOCKET, HTTP, SSE, CONTEXTS], ids=["socket", "http", "sse", "continuations"])
+@pytest.mark.parametrize("step", ["say", "flush", "end"])
+def test_steps_are_worked_out_when_they_are_asked_for(mode, step):
+    """Until then the turn may be cancelled, and its session looks whether it is."""
+    hand = by_hand(**mode)
+    hand.speak(1, whole=False)
+    getattr(hand.it, step)(*["Hello."] * (step == "say"))
+    hand.it.cancel(1)
+    getattr(hand.it, step)(*["Hello."] * (step == "say"))

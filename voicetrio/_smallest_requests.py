@@ -71,13 +71,13 @@ class _RequestsDialect(SmallestDialect, abc.ABC):
         self._patient_until = None
 
     def say(self, text: str) -> Iterator[Step]:
-        return self._of_turn.say(text)
+        yield from self._of_turn.say(text)
 
     def flush(self) -> Iterator[Step]:
-        return self._of_turn.flush()
+        yield from self._of_turn.flush()
 
     def end(self) -> Iterator[Step]:
-        return self._of_turn.end()
+        yield from self._of_turn.end()
 
     def cancel(self, turn: int) -> Sequence[Message] | None:
         line = self._line
