@@ -253,6 +253,17 @@ async def test_m5_what_the_server_says_after_a_cancellation_is_not_heard(autojum
     assert it.runs(spoken.turn) == it.asked("Yes.")[-1:]
 
 
+async def test_m5_a_server_that_ignores_a_cancellation_is_left(autojump_clock):
+    """The next turn does not wait until what it cancelled has been spoken: five seconds here."""
+    async with talk(provider=CONTINUATIONS, speed=1, cancel="ignored") as it:
+        with trio.move_on_after(0.5):
+            await it.tts.synthesize(LONG)
+        spoken = await it.tts.synthesize("Yes.")
+        assert spoken.timeline.first_audio - spoken.timeline.requested < 1.5
+    assert it.server.connections == 2
+    assert it.runs(spoken.turn) == it.asked("Yes.")[-1:]
+
+
 @pytest.mark.parametrize(
     "mode", [SOCKET, HTTP, SSE, LEGACY, LEGACY_HTTP], ids=["socket", "http", "sse", "legacy", "legacy http"]
 )
@@ -643,6 +654,15 @@ async def test_what_is_of_the_session_cannot_differ_in_a_turn(autojump_clock, op
     async with talk() as it:
         with pytest.raises(ConfigurationError, match=option):
             await it.tts.synthesize("Hello.", **{option: getattr(it.tts.provider, option)})
+
+
+async def test_behind_a_sentence_without_an_end_the_next_is_heard_a_second_later(autojump_clock):
+    """However long the next one is, and though it is spoken meanwhile."""
+    async with talk(end_marker="none", speed=1.2) as it:
+        spoken = await it.tts.synthesize("Yes, of course. " + LONG)
+    assert spoken.outcome == "completed_inferred"
+    assert it.runs(spoken.turn) == it.asked()
+    assert spoken.timeline.last_sample - spoken.timeline.first_sample < spoken.seconds + 1.3
 
 
 async def test_a_limit_on_connections_is_told(autojump_clock):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import io
 
 from .errors import ProtocolError
 
@@ -10,17 +11,21 @@ _MOST = 8 * 2**20
 
 
 class EventDecoder:
-    """Takes the bytes of an event stream as they come, cut anywhere, and gives the data of its events.
+    """Takes the bytes of one event stream as they come, cut anywhere, and gives the data of its events.
 
     Names, ids and retry times of events are passed over: the providers here put what matters in the data.
+
+    Args:
+        provider: the name that errors carry.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, provider: str = "") -> None:
+        self._provider = provider
         self._decode = codecs.getincrementaldecoder("utf-8-sig")("replace").decode
-        self._rest = ""  # of a line that is not complete
+        self._rest = io.StringIO()  # of a line that is not complete
         self._skip_line_feed = False  # the line before it ended with a carriage return
         self._data: list[str] = []
-        self._size = 0
+        self._size = 0  # of the event that is not complete
 
     def feed(self, data: bytes) -> list[str]:
         """The data of the events that these bytes complete.
@@ -34,11 +39,14 @@ class EventDecoder:
             self._skip_line_feed = False
         if text:
             self._skip_line_feed = text.endswith("\r")
-        lines = (self._rest + text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        self._rest = lines.pop()
+        *lines, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        if lines:
+            lines[0] = self._rest.getvalue() + lines[0]
+            self._rest = io.StringIO()
+        self._rest.write(rest)
         self._size += len(text)
         if self._size > _MOST:
-            raise ProtocolError("an event of more than 8 MiB")
+            raise ProtocolError("an event of more than 8 MiB", provider=self._provider)
         return [event for line in lines if (event := self._take(line)) is not None]
 
     def _take(self, line: str) -> str | None:

@@ -17,8 +17,8 @@ import msgspec
 
 from ._dialect import Answered, Audio, Ended, Event, Late, Refused, Reply, Spoken, Step, TimesRestart, TTSDialect
 from ._json import audio_size, decode_audio, decode_json
+from ._link.dialect import Message
 from ._link.endpoint import Endpoint
-from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._options import (
     age,

@@ -14,8 +14,8 @@ import msgspec
 
 from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, MoreToSend, Pause, Step, TTSDialect
 from ._json import decode_json
+from ._link.dialect import Message
 from ._link.endpoint import Endpoint
-from ._link.link import Message
 from ._link.policy import LinkPolicy
 from ._link.window import Window
 from ._options import (

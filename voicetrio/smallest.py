@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import attrs
 
+from ._dialect import TTSDialect
 from ._link.endpoint import Endpoint
 from ._link.policy import LinkPolicy
 from ._options import (
@@ -26,7 +27,8 @@ from ._options import (
     voice_name,
     whole_or_none,
 )
-from ._smallest import ContinuationsDialect, HTTPDialect, SocketDialect, TTSDialect
+from ._smallest_contexts import ContextsDialect
+from ._smallest_requests import EventsDialect, HTTPDialect, SocketDialect
 from .audio import AudioFormat
 from .errors import ConfigurationError
 from .tts import TTSProvider
@@ -36,51 +38,58 @@ DEFAULT_BASE_URL = "https://api.smallest.ai/waves/v1"
 # API specification of /tts and /tts/live.
 _MODELS = ("lightning-v3.1", "lightning-v3.1-pro")
 _SAMPLE_RATES = (8000, 16000, 24000, 44100)
-_LANGUAGES = frozenset(
-    [
-        "auto",
-        "en",
-        "hi",
-        "mr",
-        "kn",
-        "ta",
-        "bn",
-        "gu",
-        "te",
-        "ml",
-        "pa",
-        "or",
-        "es",
-        "de",
-        "fr",
-        "it",
-        "nl",
-        "sv",
-        "pt",
-        "ru",
-        "el",
-        "fi",
-        "no",
-        "pl",
-        "ar",
-        "zh",
-        "id",
-        "ja",
-        "ko",
-        "ms",
-        "tr",
-        "vi",
-    ]
-)
-# The paths of the original: one for each model, of which only the newest has a socket.  The others answer 410 by now.
-_LEGACY_MODELS = ("lightning", "lightning-large", "lightning-v2", "lightning-v3.1")
-_LEGACY_SOCKETS = ("lightning-v3.1",)
-_PROSODY_MODELS = ("lightning-v2",)
-_SUFFIX = "/tts/live"
+_LANGUAGES = "auto en hi mr kn ta bn gu te ml pa or es de fr it nl sv pt ru el fi no pl ar zh id ja ko ms tr vi"
 
 # Documentation: a socket is closed after 60 seconds without a message, or after ?timeout=N.
 _IDLE = 60
 _IDLE_MARGIN = 0.8
+
+# What a request says, where it is not None.
+_FIELDS = "voice_id language sample_rate speed session_id number_pronunciation_language math_notation"
+_PROSODY_FIELDS = {"lightning-v2": ("consistency", "similarity", "enhancement")}
+
+
+@attrs.frozen
+class _Mode:
+    """A way to speak to the API.
+
+    Attributes:
+        dialect: its protocol.
+        path: behind the base URL.
+        accept: over HTTP, what a response may be; None over a websocket.
+        fields: options that a request says besides `_FIELDS`.
+        fixed: what else it says.
+        models: those that it has.
+    """
+
+    dialect: type[ContextsDialect | HTTPDialect | SocketDialect]
+    path: str = "/tts/live"
+    accept: str | None = None
+    fields: tuple[str, ...] = ()
+    fixed: tuple[tuple[str, str], ...] = ()
+    models: tuple[str, ...] = _MODELS
+
+
+# Nought is sent as `complete_backoff_ms`, too: left out it would mean four seconds.
+_SOCKET = _Mode(SocketDialect, fields=("complete_backoff_ms", "max_buffer_flush_ms"))
+_CONTEXTS = _Mode(ContextsDialect, fields=("complete_backoff_ms", "max_buffer_delay_ms"))
+_HTTP = _Mode(HTTPDialect, "/tts", "audio/wav", fixed=(("output_format", "pcm"),))
+_EVENTS = _Mode(EventsDialect, accept="text/event-stream")
+# The paths of the original: one for each model, of which only the newest has a socket.  The others answer 410 by now.
+_OLD_SOCKET = attrs.evolve(_SOCKET, path="/{model}/get_speech/stream", models=("lightning-v3.1",))
+_OLD_MODELS = ("lightning", "lightning-large", "lightning-v2", "lightning-v3.1")
+_OLD_HTTP = attrs.evolve(_HTTP, path="/{model}/get_speech", models=_OLD_MODELS)
+
+# By the switches that are on.
+_SWITCHES = ("enable_streaming", "continuations", "sse", "legacy_paths")
+_MODES = {
+    frozenset({"enable_streaming"}): _SOCKET,
+    frozenset({"enable_streaming", "continuations"}): _CONTEXTS,
+    frozenset({"enable_streaming", "legacy_paths"}): _OLD_SOCKET,
+    frozenset[str](): _HTTP,
+    frozenset({"sse"}): _EVENTS,
+    frozenset({"legacy_paths"}): _OLD_HTTP,
+}
 
 
 def _api_key(key: str | None) -> str | None:
@@ -144,7 +153,7 @@ class SmallestAITTS(TTSProvider):
     api_key: str | None = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
     model: str = attrs.field(default="lightning-v3.1", validator=voice_name)
     voice_id: str = attrs.field(default="magnus", validator=voice_name)
-    language: str = attrs.field(default="en", validator=one_of(sorted(_LANGUAGES)))
+    language: str = attrs.field(default="en", validator=one_of(_LANGUAGES.split()))
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
     speed: float = attrs.field(default=1.0, validator=in_range(0.5, 2.0))
     consistency: float = attrs.field(default=0.5, validator=in_range(0, 1))
@@ -171,36 +180,38 @@ class SmallestAITTS(TTSProvider):
     def __attrs_post_init__(self) -> None:
         if self.api_key is None:
             raise ConfigurationError("no Smallest AI key: give api_key, or set SMALLEST_API_KEY")
-        self._check_model()
-        if self.continuations and (self.legacy_paths or not self.enable_streaming):
-            raise ConfigurationError("continuations need the websocket, and not that of legacy_paths")
-        if self.sse and (self.legacy_paths or self.enable_streaming):
-            raise ConfigurationError("sse is over HTTP, so it needs enable_streaming=False, and not legacy_paths")
-        self._endpoint()
-
-    def _check_model(self) -> None:
-        sockets = _LEGACY_SOCKETS if self.legacy_paths and self.enable_streaming else None
-        models = sockets or (_LEGACY_MODELS if self.legacy_paths else _MODELS)
-        if self.model.replace("_", "-") not in models:
+        if self._switches not in _MODES:
+            raise ConfigurationError(
+                "continuations need the websocket, and sse"
+                " needs HTTP (enable_streaming=False), and neither goes with legacy_paths"
+            )
+        if self.model.replace("_", "-") not in self._mode.models:
             hint = "" if self.legacy_paths else "; older ones are retired, try legacy_paths and enable_streaming=False"
-            raise ConfigurationError(f"model must be one of {', '.join(models)}, not {self.model!r}{hint}")
+            raise ConfigurationError(f"model must be one of {', '.join(self._mode.models)}, not {self.model!r}{hint}")
+        self._endpoint()
 
     @property
     def audio_format(self) -> AudioFormat:
         """Mono at `sample_rate`."""
         return AudioFormat(self.sample_rate)
 
+    @property
+    def _switches(self) -> frozenset[str]:
+        return frozenset(name for name in _SWITCHES if getattr(self, name))
+
+    @property
+    def _mode(self) -> _Mode:
+        return _MODES[self._switches]
+
     def _endpoint(self) -> Endpoint:
-        base = self.base_url.rstrip("/").removesuffix(_SUFFIX)
-        if self.legacy_paths:
-            path = f"/{self.model}/get_speech{'/stream' if self.enable_streaming else ''}"
-        else:
-            path = _SUFFIX if self.enable_streaming or self.sse else "/tts"
-        timeout = {"timeout": str(self.idle_timeout)} if self.idle_timeout and self.enable_streaming else {}
-        schemes = ("ws", "wss") if self.enable_streaming else ("http", "https")
-        accept = () if self.enable_streaming else (("Accept", "text/event-stream" if self.sse else "audio/wav"),)
-        url = endpoint_url(base, timeout, schemes=schemes, path=path)
-        return Endpoint(url, (("Authorization", f"Bearer {self.api_key}"), *accept))
+        mode = self._mode
+        base, path = self.base_url.rstrip("/").removesuffix(_SOCKET.path), mode.path.format(model=self.model)
+        headers = [("Authorization", f"Bearer {self.api_key}")]
+        if mode.accept is not None:
+            url = endpoint_url(base, {}, schemes=("http", "https"), path=path)
+            return Endpoint(url, (*headers, ("Accept", mode.accept)))
+        timeout = {} if self.idle_timeout is None else {"timeout": str(self.idle_timeout)}
+        return Endpoint(endpoint_url(base, timeout, schemes=("ws", "wss"), path=path), tuple(headers))
 
     def _policy(self) -> LinkPolicy:
         return attrs.evolve(
@@ -211,43 +222,22 @@ class SmallestAITTS(TTSProvider):
         )
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:
-        if not self.enable_streaming:
-            return HTTPDialect(self, clock)
-        return ContinuationsDialect(self, clock) if self.continuations else SocketDialect(self, clock)
+        return self._mode.dialect(self, clock)
 
     def _for_voice(self, voice_id: str) -> Self:
         return attrs.evolve(self, voice_id=voice_id)
 
     def _silence(self) -> float:
-        return self.response_timeout if self.enable_streaming else self.timeout
+        return self.response_timeout if self._mode.accept is None else self.timeout
 
     def _request(self) -> dict[str, Any]:
         """What every message of a turn has."""
-        request: dict[str, Any] = {"voice_id": self.voice_id, "language": self.language}
-        request |= {"sample_rate": self.sample_rate, "speed": self.speed}
+        mode, request = self._mode, dict[str, Any]()
+        for name in (*_FIELDS.split(), *mode.fields, *_PROSODY_FIELDS.get(self.model, ())):
+            if (value := getattr(self, name)) is not None:
+                request[name] = value
+        if self.word_timestamps and mode.accept is None:
+            request["word_timestamps"] = True
         if not self.legacy_paths:
             request["model"] = self.model.replace("-", "_")
-        if self.model in _PROSODY_MODELS:
-            request |= {"consistency": self.consistency, "similarity": self.similarity}
-            request["enhancement"] = self.enhancement
-        optional = {
-            "session_id": self.session_id,
-            "number_pronunciation_language": self.number_pronunciation_language,
-            "math_notation": self.math_notation,
-        }
-        if not self.enable_streaming:
-            optional["output_format"] = None if self.sse else "pcm"
-        return request | self._streaming() | {name: value for name, value in optional.items() if value is not None}
-
-    def _streaming(self) -> dict[str, Any]:
-        if not self.enable_streaming:
-            return {}
-        # Nought is sent, too: left out it would mean four seconds.
-        streaming: dict[str, Any] = {"complete_backoff_ms": self.complete_backoff_ms}
-        if self.word_timestamps:
-            streaming["word_timestamps"] = True
-        if not self.continuations:
-            streaming["max_buffer_flush_ms"] = self.max_buffer_flush_ms
-        elif self.max_buffer_delay_ms is not None:
-            streaming["max_buffer_delay_ms"] = self.max_buffer_delay_ms
-        return streaming
+        return request | dict(mode.fixed)

@@ -208,11 +208,14 @@ def _imported(source):
     return {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.level}
 
 
-@pytest.mark.parametrize("name", ["parrot", "deepgram", "lmnt", "cartesia", "smallest", "_smallest"])
+SMALLEST = ("smallest", "_smallest_contexts", "_smallest_messages", "_smallest_requests")  # one provider in four files
+
+
+@pytest.mark.parametrize("name", ["parrot", "deepgram", "lmnt", "cartesia", *SMALLEST])
 def test_a_provider_imports_what_the_document_lists(case, name):
     section = DOCUMENT.partition("## 2.")[2].partition("```")[0]
     listed = {module for row in re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE) for module in row.split("`")}
-    own = {"_smallest", "smallest"} if "smallest" in name else set()  # one provider in two files
+    own = set(SMALLEST) if name in SMALLEST else set()
     source = "\n".join(PROVIDER) if name == "parrot" else (Path(voicetrio.__file__).parent / f"{name}.py").read_text()
     assert _imported(source) - own <= listed
     assert not re.search(r"^\s*(import|from) (trio|httpx|asyncio|logging|time)\b", source, flags=re.MULTILINE)

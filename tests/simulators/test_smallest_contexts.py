@@ -431,3 +431,16 @@ async def test_the_next_turn_on_the_same_context_after_a_cancel(autojump_clock, 
         seen = await client.until("complete")
         assert audio(seen) == tagged_pcm(2, 0, 5760)
         assert {message["external_request_id"] for message in seen} == {"new"}
+
+
+async def test_what_is_cancelled_behind_another_context_does_not_count_as_running(autojump_clock):
+    async with simulated(running_limit=1, excess="queue", **PACED) as server:
+        client = await connect(server)
+        await say(client, TEXT, context="spoken")
+        await client.next()
+        await say(client, TEXT)
+        await client.send(CANCEL)
+        await client.hear(5)
+        with trio.fail_after(30):
+            assert len(await client.turn()) == 2 * SAMPLES
+        assert [segment.cleared for segment in server.segments] == [False, True, False]

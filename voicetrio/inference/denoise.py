@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from .._denoise_dialect import Broken, DenoiseDialect, DenoiseEvent, Processed
+from .._link.dialect import Message
 from .._link.endpoint import Endpoint
-from .._link.link import Message
 from .._options import secret, text, voice_name, whole
 from ..audio import AudioFormat
 from ..denoise import DenoiseProvider

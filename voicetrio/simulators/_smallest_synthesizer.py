@@ -292,6 +292,8 @@ class Synthesizer:
     # One release.
 
     async def _utter(self, release: Release) -> None:
+        if release.over.is_set():
+            return  # it was taken back before its turn, and must not be counted as running
         try:
             await self._await_turn(release)
             if not release.over.is_set():

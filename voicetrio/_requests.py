@@ -1,0 +1,194 @@
+"""A turn as a line of requests, for protocols in which a piece of text is asked for by itself.
+
+Requests are asked for ahead, and what comes of one is held until the one before it is over, so that nothing is between
+two of them and their order is kept, in whichever order the server speaks them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+import attrs
+
+from ._dialect import Audio, Ended, Event, Reached, Refused, Reply, Spoken, TimesRestart
+from ._link.dialect import Message
+from .errors import NoAudio
+from .text import SentenceSplitter, says_something, split_text
+
+# Bytes of a request's audio that are held until its turn comes: a minute at the highest rate, more than a sentence has.
+_MOST_HELD = 60 * 2 * 48_000
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
+
+
+@attrs.define(eq=False)
+class Request:
+    """One piece of text.
+
+    Attributes:
+        text: what it says.
+        end: how many characters of the turn are said with it.
+        id: ours.
+        their_id: the server's, once it is known.
+        sent: whether it is on the wire.
+        heard: whether audio of it has come.
+        over: whether all of it has come.
+        held: what came of it before the request ahead of it was over.
+        held_bytes: how much audio that is.
+    """
+
+    text: str
+    end: int
+    id: str = attrs.Factory(_new_id)
+    their_id: str | None = None
+    sent: bool = False
+    heard: bool = False
+    over: bool = False
+    held: list[Audio | Spoken] = attrs.Factory(list)
+    held_bytes: int = 0
+
+    @property
+    def lacks_audio(self) -> bool:
+        """Whether nothing was heard of it, and it is more than punctuation, which may be silent."""
+        return not self.heard and says_something(self.text, words=True)
+
+
+class RequestLine:
+    """The requests of one turn.
+
+    Args:
+        turn: its number.
+        provider: the name that errors carry.
+        ask: gives the message that asks for a request.
+        most_characters: of a request.
+        splitter: makes a request of each sentence; without, requests are cut at flushes and by their length.
+        ahead: so many requests are asked for at a time.
+
+    Attributes:
+        requests: those that are not over, in order.
+        inferred: whether the end of one was.
+    """
+
+    def __init__(
+        self,
+        turn: int,
+        provider: str,
+        ask: Callable[[Request], Message],
+        most_characters: int,
+        *,
+        splitter: SentenceSplitter | None,
+        ahead: int = 1,
+    ) -> None:
+        self.turn = turn
+        self.ahead = ahead
+        self.requests: deque[Request] = deque()
+        self.inferred = False
+        self._provider = provider
+        self._ask = ask
+        self._most_characters = most_characters
+        self._splitter = splitter
+        self._text = ""  # without a splitter: what was said since the last flush
+        self._lead = ""  # white space that will be said with what follows it
+        self._characters = 0  # of the turn, in requests
+        self._complete = False  # the turn's text is all there
+
+    @property
+    def first(self) -> Request | None:
+        """The request that is heard now, or next."""
+        return self.requests[0] if self.requests else None
+
+    @property
+    def asked(self) -> list[Request]:
+        """The requests that are on the wire and not over."""
+        return [request for request in self.requests if request.sent and not request.over]
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the turn has come."""
+        return self._complete and not self.requests
+
+    # -- text --------------------------------------------------------------------------------------------------------
+
+    def say(self, text: str) -> Iterator[Message]:
+        """Add text; gives what to send."""
+        if self._splitter is None:
+            self._text += text
+            return
+        for sentence in self._splitter.feed(text):
+            self._add(sentence)
+        yield from self.ask()
+
+    def flush(self) -> Iterator[Message]:
+        """Ask for what was added so far; gives what to send."""
+        text, self._text = self._text, ""
+        self._add(self._splitter.flush() if self._splitter is not None else text)
+        yield from self.ask()
+
+    def end(self) -> Iterator[Message | Ended]:
+        """No more will be added; gives what to send, and the end if there is nothing to wait for."""
+        self._complete = True
+        yield from self.flush()
+        if self.ended:
+            yield Ended(self.turn, self.inferred)
+
+    def ask(self) -> Iterator[Message]:
+        """Ask for the requests whose turn it is to be asked for."""
+        for request in list(islice(self.requests, self.ahead)):
+            if not request.sent:
+                request.sent = True
+                yield self._ask(request)
+
+    def _add(self, text: str) -> None:
+        text = self._lead + text
+        self._lead = "" if text.strip() else text
+        for piece in split_text(text, self._most_characters) if not self._lead else ():
+            self._characters += len(piece)
+            if piece.strip():
+                self.requests.append(Request(piece, self._characters))
+
+    # -- audio -------------------------------------------------------------------------------------------------------
+
+    def take(self, request: Request, event: Audio | Spoken) -> Iterator[Event]:
+        """What came of a request, which is not over: now if it is the first, else later.
+
+        Times of words count from the first sample of their request.
+        """
+        size = len(event.pcm) if isinstance(event, Audio) else 0
+        request.heard = request.heard or size > 0
+        if request is self.first:
+            yield event
+            return
+        request.held.append(event)
+        request.held_bytes += size
+        if request.held_bytes > _MOST_HELD:
+            self.put_back(request)
+
+    def put_back(self, request: Request) -> None:
+        """Ask for a request again when it is the first, and from now on for none before that."""
+        self.ahead = 1
+        self.requests[self.requests.index(request)] = Request(request.text, request.end)
+
+    def finish(self, request: Request) -> Iterator[Event]:
+        """All of a request has come."""
+        request.over = True
+        while self.requests and self.requests[0].over:
+            first = self.requests.popleft()
+            if first.lacks_audio:
+                yield Refused(self.turn, NoAudio("a sentence came without any audio", provider=self._provider))
+                return
+            yield Reached(self.turn, first.end)
+            yield TimesRestart(self.turn)
+            if self.requests:
+                yield from self.requests[0].held
+                self.requests[0].held = []
+        if self.ended:
+            yield Ended(self.turn, self.inferred)
+
+    def replies(self) -> Iterator[Reply]:
+        """As :meth:`ask`, in answer to a message."""
+        return (Reply(self.turn, message) for message in self.ask())
