@@ -2,8 +2,11 @@
 
     python examples/agent.py question.wav answer.wav
 
-It needs CARTESIA_API_KEY and OPENAI_API_KEY.  By STT_URL, TTS_URL and LLM_URL it is sent to other servers: those of
-`voicetrio simulate cartesia` and `voicetrio simulate chat -O needs_key=no`, or a model of your own.
+It needs CARTESIA_API_KEY and OPENAI_API_KEY; or other servers, such as simulators, which take any key:
+
+    voicetrio simulate cartesia --port 8001 --voice &
+    voicetrio simulate chat --port 8002 -O needs_key=no &
+    export STT_URL=ws://127.0.0.1:8001 TTS_URL=ws://127.0.0.1:8001 LLM_URL=http://127.0.0.1:8002/v1 CARTESIA_API_KEY=any
 """
 
 import os

@@ -66,6 +66,7 @@ class Stage:
     model: ChatSimulator
     question: Path
     answer: Path
+    scope_alone: bool = False
 
     @property
     def environment(self):
@@ -116,7 +117,10 @@ def eventful(agent, stage, monkeypatch):
 
     class Watched(agent.Agent):
         def interrupt(self):
-            super().interrupt()
+            if stage.scope_alone:
+                self.turn.cancel()
+            else:
+                super().interrupt()
             if reached.is_set() and not silenced.is_set():
                 cuts.append(self.voice.last_interruption)
                 stage.mind.options = attrs.evolve(stage.mind.options, faults=Faults())
@@ -130,8 +134,11 @@ def eventful(agent, stage, monkeypatch):
     return agent, frames, cuts
 
 
-async def test_an_interruption_cuts_the_answer_to_the_sample_and_the_next_one_is_whole(eventful, stage):
+@pytest.mark.parametrize("scope_alone", [False, True])
+async def test_an_interruption_cuts_the_answer_to_the_sample_and_the_next_one_is_whole(eventful, stage, scope_alone):
+    """The cancel scope around model and voice would do while the answer is being spoken."""
     agent, frames, cuts = eventful
+    stage.scope_alone = scope_alone
 
     with trio.fail_after(20):
         await agent.main(str(stage.question), str(stage.answer))

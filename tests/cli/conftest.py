@@ -21,7 +21,7 @@ def voicetrio(*arguments, **how):
     environment = {**os.environ, "DEEPGRAM_API_KEY": "k", "PYTHONWARNINGS": "error", **how.pop("env", {})}
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen(
-        [sys.executable, "-m", "voicetrio.cli", *map(str, arguments)], env=environment, **streams, **how
+        [sys.executable, "-m", "voicetrio.cli", *map(str, arguments)], env=environment, **{**streams, **how}
     )
 
 

@@ -1,6 +1,7 @@
 """`voicetrio chat` against simulators in other processes: real sockets, pipes and signals."""
 
 import json
+import os
 import signal
 import socket
 
@@ -129,6 +130,19 @@ def test_ctrl_c_interrupts_the_answer_and_the_conversation_goes_on(slow):
     assert said(requests(slow)[-1]["messages"]) == [("user", LONG), ("assistant", text), ("user", "Stop.")]
     ended = [record["data"]["interrupted"] for record in slow.log() if record["event"] == "reply_ended"]
     assert ended[-2:] == [True, False]
+
+
+def test_a_terminal_is_prompted_and_ctrl_d_ends_it(slow):
+    ours, theirs = os.openpty()
+    with voicetrio("chat", "--model", "m", "--base-url", slow.url, stdin=theirs) as process:
+        os.write(ours, b"Hi.\n")
+        answer = process.stdout.readline()
+        os.write(ours, b"\x04")
+        out, err = process.communicate(timeout=PATIENCE)
+    os.close(ours)
+    os.close(theirs)
+
+    assert (process.returncode, answer + out, err) == (0, b"Hi.\n", b"> > \n")
 
 
 def test_ctrl_c_where_there_is_no_answer_ends_it(slow):

@@ -2,11 +2,13 @@
 
 import inspect
 
+import attrs
 import msgspec
 import pytest
 
 from voicetrio import errors
-from voicetrio.inference.llm import LLM
+from voicetrio.inference import LLM, Denoise
+from voicetrio.simulators import Faults, GatewayOptions, GatewaySimulator
 from voicetrio.simulators.chat import ChatOptions, ChatReply, ChatSimulator
 
 TOKEN = "a-token-nobody-may-see-93b0"
@@ -72,3 +74,22 @@ async def test_errors_carry_the_name_of_the_gateway(autojump_clock, simulator):
         with pytest.raises(errors.AuthenticationError, match="videosdk"):
             async with llm.chat("Hello.", dial=server.dial):
                 pass
+
+
+async def test_the_gateway_has_it_beside_its_other_endpoints(autojump_clock):
+    gateway = GatewaySimulator(GatewayOptions(api_key=TOKEN), replies=[ChatReply(text="A scripted answer.")])
+    async with gateway.serve_in_memory() as server:
+        llm = LLM.google(base_url=server.url, token=TOKEN)
+        denoise = Denoise.aicoustics(base_url=server.url, token=TOKEN)
+        async with llm.open(dial=server.dial) as session, denoise.open(dial=server.dial) as denoiser:
+            await denoiser.prewarm()
+            async with session.chat("Hello.") as reply:
+                assert await reply.read() == "A scripted answer."
+            server.options = attrs.evolve(server.options, faults=Faults(error_frame=1))
+            with pytest.raises(errors.ServiceUnavailable, match="The server had an error"):
+                async with session.chat("Hello.") as reply:
+                    await reply.read()
+            server.options = attrs.evolve(server.options, faults=Faults(), refuse_first=1, refusal_status=400)
+            with pytest.raises(errors.BadRequest, match="Your request is not valid"):
+                async with session.chat("Hello."):
+                    pass

@@ -22,6 +22,8 @@ from .say import read_key, write_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from types import TracebackType
+    from typing import Self
 
     from ..llm import LLMProvider, LLMSession
     from ..reply import Reply
@@ -144,15 +146,15 @@ class _Conversation:
                 self._all.cancel(reason=f"signal {signum}")
 
     async def _answer_lines(self, session: LLMSession) -> None:
-        lines = _Lines(_STDIN)
-        while (line := await lines.next()) is not None:
-            if not line.strip():
-                continue
-            with trio.CancelScope() as self._turn:
-                await self._answer(session, line)
-            self._turn = None
-            if self.within_line:
-                await self._say("\n")
+        with _Lines(_STDIN) as lines:
+            while (line := await lines.next()) is not None:
+                if not line.strip():
+                    continue
+                with trio.CancelScope() as self._turn:
+                    await self._answer(session, line)
+                self._turn = None
+                if self.within_line:
+                    await self._say("\n")
 
     async def _answer(self, session: LLMSession, question: str) -> None:
         self._context.user(question)
@@ -171,7 +173,7 @@ class _Conversation:
 
 
 class _Lines:
-    """The lines of a file descriptor as they come.
+    """The lines of a file descriptor as they come; a context manager.
 
     It is read in a thread, because not every file can be waited for, and by :func:`os.read`, because a thread left
     behind inside :data:`sys.stdin` would make the interpreter abort at its end.
@@ -183,6 +185,16 @@ class _Lines:
         self._rest = ""
         self._ended = False
         self._prompts = os.isatty(fd)
+        self._prompted = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        if self._prompted:
+            click.echo(err=True)
 
     async def next(self) -> str | None:
         """The next line, without its end; None behind the last.
@@ -192,6 +204,7 @@ class _Lines:
         """
         if self._prompts:
             click.echo("> ", nl=False, err=True)
+            self._prompted = True  # on a line that nobody has ended
         while "\n" not in self._rest and not self._ended:
             data = await trio.to_thread.run_sync(os.read, self._fd, 1 << 16, abandon_on_cancel=True)
             self._ended = not data
@@ -199,8 +212,9 @@ class _Lines:
                 self._rest += self._decode(data, self._ended)
             except UnicodeDecodeError as error:
                 raise InputError(f"standard input is not UTF-8: {error.reason}") from None
-        line, _, self._rest = self._rest.partition("\n")
-        return line.removesuffix("\r") if line or not self._ended or self._rest else None
+        line, newline, self._rest = self._rest.partition("\n")
+        self._prompted = self._prompted and not newline
+        return line.removesuffix("\r") if line or newline else None
 
 
 def _report(provider: LLMProvider, conversation: _Conversation) -> dict[str, Any]:
