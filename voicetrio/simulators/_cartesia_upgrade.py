@@ -13,7 +13,7 @@ import attrs
 
 if TYPE_CHECKING:
     from ._http import Request
-    from .cartesia import CartesiaOptions
+    from ._options import SimulatorOptions
 
 __all__ = [
     "VERSIONS",
@@ -82,7 +82,7 @@ _REFUSALS: dict[int, tuple[str | None, str, str]] = {
 }
 
 
-def check_upgrade(request: Request, options: CartesiaOptions, request_id: str) -> Upgrade:
+def check_upgrade(request: Request, options: SimulatorOptions, request_id: str) -> Upgrade:
     """What the client asked for.
 
     Args:

@@ -1,0 +1,79 @@
+"""The recognizers that the contract holds for.  A new one is a new line in CASES."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import pytest
+
+from voicetrio.cartesia_stt import CartesiaSTT
+from voicetrio.simulators import Faults
+from voicetrio.simulators.cartesia_stt import CartesiaSTTOptions, CartesiaSTTSimulator
+
+KEY = "a-key-nobody-may-see-7f3a"
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """A recognizer with its simulator, whose words must tell their samples (`voicetrio.simulators._dictation`).
+
+    Attributes:
+        name: of the case.
+        provider: its name, as errors give it.
+        simulator: makes a simulator of options.
+        options: makes options of keyword arguments.
+        make: makes the provider of keyword arguments.
+        rate: of the audio on the wire, mono.
+        flushes: whether `flush()` makes what was said final.
+        times: whether final transcripts tell their end, so that audio is repeated from there on exactly.
+        error_code: of the error frame that faults insert.
+        never_ends: options of the simulator with which the end of the audio is never answered.
+        key: the provider's argument for its key.
+        how: further options of the provider.
+    """
+
+    name: str
+    provider: str
+    simulator: Callable[..., Any]
+    options: Callable[..., Any]
+    make: Callable[..., Any]
+    rate: int = 16_000
+    flushes: bool = True
+    times: bool = True
+    error_code: Any = "internal"
+    never_ends: Mapping[str, Any] = attrs.Factory(lambda: {"end_marker": "none"})
+    key: str = "api_key"
+    how: Mapping[str, Any] = attrs.Factory(dict)
+
+    def make_simulator(self, faults: Faults | None = None, **options: Any) -> Any:
+        return self.simulator(self.options(faults=faults or Faults(), api_key=KEY, **options))
+
+    def make_provider(self, url: str, **options: Any) -> Any:
+        return self.make(**{self.key: KEY, "base_url": url, **self.how, **options})
+
+
+CASES = (
+    Case(
+        name="cartesia",
+        provider="cartesia",
+        simulator=CartesiaSTTSimulator,
+        options=CartesiaSTTOptions,
+        make=CartesiaSTT,
+    ),
+    Case(
+        name="cartesia-turns",
+        provider="cartesia",
+        simulator=CartesiaSTTSimulator,
+        options=CartesiaSTTOptions,
+        make=CartesiaSTT,
+        flushes=False,
+        times=False,
+        how={"turns": True},
+    ),
+)
+
+
+def cases(condition: Callable[[Case], bool]) -> pytest.MarkDecorator:
+    """Run a test for each case of which this is so."""
+    chosen = [case for case in CASES if condition(case)]
+    return pytest.mark.parametrize("case", chosen, ids=[case.name for case in chosen])

@@ -1,0 +1,126 @@
+"""What a speech-to-text provider's protocol must answer: its dialect, without I/O.
+
+A new provider writes one class with the methods of :class:`STTDialect`; the session calls them.  It satisfies the
+:class:`~voicetrio._link.link.LinkDialect` that links ask for.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from ._link.link import Message
+from .errors import LinkClosed, ProviderError
+from .transcript import STTEvent
+
+
+@attrs.frozen
+class Flushed:
+    """The oldest flush that was not answered is: all audio before it is final."""
+
+
+@attrs.frozen
+class Finished:
+    """All audio that was sent on this link is final, and nothing more will come."""
+
+
+@attrs.frozen
+class Failed:
+    """The provider refused or broke off; the link is given up."""
+
+    error: ProviderError
+
+
+Event = STTEvent | Flushed | Finished | Failed
+"""Times of an :class:`~voicetrio.transcript.STTEvent` are in seconds of the audio sent on this link.
+
+A final transcript acknowledges the audio up to its `end`.  Where the protocol tells no times its `end` is None, and it
+acknowledges what had been sent a moment before it came.
+"""
+
+
+class STTDialect(abc.ABC):
+    """One provider's protocol on one connection: messages in, messages and events out, no I/O.
+
+    What has a body here is what most protocols need.
+
+    Attributes:
+        provider: the name that errors carry.
+        request_id: the provider's id of the connection, if it gave one.
+        keepalive: seconds without audio after which silence is sent; None for never.
+    """
+
+    provider: str
+    request_id: str | None = None
+    keepalive: float | None = None
+
+    # -- the connection ----------------------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether the provider has accepted us: an upgrade alone does not prove the key everywhere."""
+        return True
+
+    @property
+    def worn(self) -> bool:
+        """Whether the link had better be replaced.  A link serves one session, so it never wears out."""
+        return False
+
+    @property
+    def spent(self) -> bool:
+        """Whether nothing more can be put on the link."""
+        return False
+
+    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - for those that override it
+        """The first messages, given the headers of the upgrade's response."""
+        return ()
+
+    def farewell(self) -> Iterable[Message]:
+        """The last messages of a link, if the session is left without :meth:`finish`."""
+        return ()
+
+    def lost(self, error: LinkClosed) -> Iterable[Event]:  # noqa: ARG002 - as above
+        """The connection has ended, before that is reported: some protocols end a stream by it."""
+        return ()
+
+    def explain(self, error: LinkClosed) -> ProviderError:
+        """Say what a close frame means in this protocol."""
+        return error
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds of silence that mean something now, see :meth:`lapse`; None if silence means nothing."""
+        return None
+
+    def lapse(self) -> Iterable[Event]:
+        """Nothing came for `patience` seconds, though we were listening."""
+        return ()
+
+    # -- the audio ---------------------------------------------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def awaiting(self) -> bool:
+        """Whether the provider owes us an answer: silence is then measured against `response_timeout`."""
+
+    def audio(self, pcm: bytes) -> Message:
+        """The message that carries audio: whole samples in the provider's format, at most a tenth of a second."""
+        return pcm
+
+    @abc.abstractmethod
+    def flush(self) -> Iterable[Message]:
+        """Ask that all audio sent so far becomes final; :class:`Flushed` must answer.  Nothing if there is no such."""
+
+    @abc.abstractmethod
+    def finish(self) -> Iterable[Message]:
+        """No more audio comes; :class:`Finished` must answer, when all finals have come."""
+
+    @abc.abstractmethod
+    def receive(self, message: Message) -> Iterable[Event]:
+        """Take a message.
+
+        Raises:
+            ProtocolError: if it cannot be understood; the link is given up.
+        """

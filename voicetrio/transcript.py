@@ -1,0 +1,77 @@
+"""What a speech-to-text session tells: transcripts, and the beginnings and ends of speech and of turns.
+
+All times are in seconds of the audio that was given to the session, from its first sample on, whatever connections
+carried it.  A time, a language or a confidence that the provider does not tell is None, never a guess.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from .turn import Word
+
+Kind = Literal["interim", "final", "preflight"]
+"""``interim``: may still change.  ``final``: will not.  ``preflight``: the turn has probably ended with this."""
+
+
+@attrs.frozen(kw_only=True)
+class STTEvent:
+    """What all events have.
+
+    Attributes:
+        start: where in the audio it begins, in seconds.
+        end: where in the audio it ends, in seconds.
+        request_id: the provider's id of the connection that told it.
+    """
+
+    start: float | None = None
+    end: float | None = None
+    request_id: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Transcript(STTEvent):
+    """What was heard since the last final transcript.
+
+    Attributes:
+        kind: see :data:`Kind`.
+        text: verbatim, with the space that it may begin with: the final ones of a session are joined by plain
+            concatenation.
+        words: with their times, where the provider tells them.
+        language: as the provider names it.
+        confidence: from 0 to 1.
+    """
+
+    kind: Kind
+    text: str
+    words: tuple[Word, ...] = ()
+    language: str | None = None
+    confidence: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SpeechStarted(STTEvent):
+    """Somebody has begun to speak."""
+
+
+@attrs.frozen(kw_only=True)
+class SpeechEnded(STTEvent):
+    """Nobody speaks any more."""
+
+
+@attrs.frozen(kw_only=True)
+class TurnResumed(STTEvent):
+    """The turn has not ended after all: the ``preflight`` transcript before this was premature."""
+
+
+@attrs.frozen(kw_only=True)
+class TurnEnded(STTEvent):
+    """The speaker has finished; what was said is in the final transcripts before this.
+
+    Attributes:
+        text: all of the turn, where the provider repeats it.
+    """
+
+    text: str | None = None
