@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import attrs
 import trio
@@ -62,6 +62,9 @@ _MOST_EVENTS = 64
 
 # A link that lived so long was one, though nobody spoke.
 _LIVED = 4.0
+
+Outcome = Literal["completed", "completed_inferred"]
+"""How the audio ended: the provider said that all is final, or was silent where it never says so."""
 
 # ---- providers -----------------------------------------------------------------------------------------------------
 
@@ -216,6 +219,7 @@ class STTSession:
         self._backlog = Backlog(self._format, provider.buffer_seconds)
         self._finishing = False
         self._finished = False
+        self._inferred = False
         self._closed = False
         self._error: ProviderError | None = None
         self._scope = trio.CancelScope()
@@ -281,10 +285,13 @@ class STTSession:
             self._more.unpark_all()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def finish(self) -> None:
+    async def finish(self) -> Outcome:
         """End the audio, and wait until the last final transcript has come: it is the last event of the iteration.
 
         Somebody must iterate meanwhile.  Half a sample at the very end is dropped.
+
+        Returns:
+            Whether the provider said that all is final, or that had to be inferred from its silence.
 
         Raises:
             ProviderStalled: if that takes longer than `finish_timeout`.
@@ -315,6 +322,7 @@ class STTSession:
         if not self._finished:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check()
+        return "completed_inferred" if self._inferred else "completed"
 
     def __aiter__(self) -> Self:
         """The session itself."""
@@ -408,6 +416,7 @@ class STTSession:
         else:
             return ()
         feed.watch()
+        feed.link.listen_on()  # silence may have another meaning now
         return messages
 
     def _next_audio(self, feed: Feed, end: int) -> Message:
@@ -451,6 +460,7 @@ class STTSession:
                 if isinstance(event, Flushed):
                     self._on_flushed(feed)
                 elif isinstance(event, Finished):
+                    self._inferred = event.inferred
                     self._end()
             feed.watch()
         for event in taken:
