@@ -60,6 +60,9 @@ _PIECE_SECONDS = 0.1
 # Events that wait to be read: then the socket has to wait.
 _MOST_EVENTS = 64
 
+# Audio waits: a provider that is back should not be kept waiting long.
+_MOST_COOLDOWN = 5.0
+
 # A link that lived so long was one, though nobody spoke.
 _LIVED = 4.0
 
@@ -112,6 +115,7 @@ class STTProvider(abc.ABC):
             connection=ConnectionOptions(connect_timeout=self.connect_timeout),
             heartbeat=self.heartbeat,
             max_age=math.inf,
+            breaker_cooldown_max=_MOST_COOLDOWN,
         )
 
     def open(

@@ -26,7 +26,7 @@ class Case:
         rate: of the audio on the wire, mono.
         flushes: whether `flush()` makes what was said final.
         times: whether final transcripts tell their end, so that audio is repeated from there on exactly.
-        error_code: of the error frame that faults insert.
+        ends_by_closing: whether the end of the connection is the only answer to the end of the audio.
         never_ends: options of the simulator with which the end of the audio is never answered.
         key: the provider's argument for its key.
         how: further options of the provider.
@@ -40,7 +40,7 @@ class Case:
     rate: int = 16_000
     flushes: bool = True
     times: bool = True
-    error_code: Any = "internal"
+    ends_by_closing: bool = False
     never_ends: Mapping[str, Any] = attrs.Factory(lambda: {"end_marker": "none"})
     key: str = "api_key"
     how: Mapping[str, Any] = attrs.Factory(dict)
@@ -68,6 +68,7 @@ CASES = (
         make=CartesiaSTT,
         flushes=False,
         times=False,
+        ends_by_closing=True,
         how={"turns": True},
     ),
 )

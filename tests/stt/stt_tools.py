@@ -114,6 +114,21 @@ class Stage:
     def text(self):
         return "".join(event.text for event in self.finals)
 
+    @property
+    def word(self):
+        """Samples of a word."""
+        return round(self.server.options.word_ms * self.case.rate / 1000)
+
+    def expected(self):
+        """The samples of each word that was given."""
+        options = self.server.options
+        cycle = options.phrase_words + options.pause_words
+        return [
+            (number * self.word, min((number + 1) * self.word, self.given))
+            for number in range(-(-self.given // self.word))
+            if number % cycle < options.phrase_words
+        ]
+
     def records(self, event):
         return [record for record in self.server.log if record["event"] == event]
 
@@ -122,14 +137,7 @@ class Stage:
 
         And, when the stage is left, what connections were sent goes on where it should.
         """
-        options = self.server.options
-        length = round(options.word_ms * self.case.rate / 1000)
-        cycle = options.phrase_words + options.pause_words
-        expected = []
-        for number in range(-(-self.given // length)):
-            if number % cycle < options.phrase_words:
-                expected.append((number * length, min((number + 1) * length, self.given)))
-        assert join(samples_of(self.text, length)) == join(expected)
+        assert join(samples_of(self.text, self.word)) == join(self.expected())
         self._whole = True  # a connection tells what it was sent when it ends
 
     def check_sent(self):
@@ -137,7 +145,7 @@ class Stage:
         if not self._whole:
             return
         position = 0
-        for record in self.records("audio"):
+        for record in sorted(self.records("audio"), key=lambda record: record["connection"]):
             runs = record["data"]["runs"]
             assert len(runs) <= 1, "a gap, or samples sent twice on one connection"
             if runs:
@@ -184,20 +192,19 @@ async def listening(case, *, faults=None, options=None, provider=None, how=None,
         simulator: instead of the case's.
     """
     simulator = simulator or case.make_simulator(faults, **(options or {}))
-    async with open_plain_nursery("the stage is left") as nursery, simulator.serve_in_memory() as server:
-        it = Stage(case, server, iter(cuts))
-        client = case.make_provider(server.url, **(provider or {}))
-        async with client.open(**{"sample_rate": case.rate, "dial": it.dial, **(how or {})}) as it.session:
-            if read:
-                nursery.start_soon(it.read)
-            yield it
-            leaving = trio.current_time()
-        assert trio.current_time() - leaving <= LEAVING, "the block was not left in time"
-        assert not it.streams, "a stream is still open"
-        assert not it.session._nursery.child_tasks
-        with trio.fail_after(60):
-            while server.open_connections:  # noqa: ASYNC110
-                await trio.sleep(0.01)
+    async with open_plain_nursery("the stage is left") as nursery:
+        async with simulator.serve_in_memory() as server:
+            it = Stage(case, server, iter(cuts))
+            client = case.make_provider(server.url, **(provider or {}))
+            async with client.open(**{"sample_rate": case.rate, "dial": it.dial, **(how or {})}) as it.session:
+                if read:
+                    nursery.start_soon(it.read)
+                yield it
+                leaving = trio.current_time()
+            assert trio.current_time() - leaving <= LEAVING, "the block was not left in time"
+            assert not it.streams, "a stream is still open"
+            assert not it.session._nursery.child_tasks
+            await trio.sleep(1)  # what was sent is read
         it.check_sent()
 
 

@@ -16,6 +16,9 @@ __all__ = ["Ear", "Stretch"]
 MAX_RUNS = 10_000
 """Runs of one connection that are remembered."""
 
+MIN_RUN = 8
+"""Samples of a run that is believed in the midst of other audio: shorter ones are in any audio by chance."""
+
 
 @attrs.frozen
 class Stretch:
@@ -56,6 +59,7 @@ class Ear:
         self.runs: list[list[int]] = []
         self._log = log
         self._rest = b""
+        self._read_from = 0
 
     def hear(self, pcm: bytes, *, last: bool = False) -> list[Stretch]:
         """Take audio in, give what it is; a lone sample waits for its neighbour, unless it is the last."""
@@ -68,19 +72,38 @@ class Ear:
         return self._read(data[:whole])
 
     def _read(self, pcm: bytes) -> list[Stretch]:
+        self._read_from = self.samples
         if len(pcm) == 2 and (stretch := self._lone(pcm)) is not None:
             return [stretch]
         stretches: list[Stretch] = []
-        done = 0
-        for segment, start, length in read_tags(pcm):
-            if segment < 0:
-                silent = not any(pcm[2 * done : 2 * (done + length)])
-                stretches.append(Stretch(-1, self.samples, length, self.samples, silent))
-            else:
+        other = 0  # samples just before that carry no tag
+        runs = read_tags(pcm)
+        for number, (segment, start, length) in enumerate(runs):
+            chance = length < MIN_RUN and len(runs) > 1 and not self._goes_on(segment, start)
+            tagged = segment >= 0 and not chance
+            if not tagged:
+                other += length
+            if other and (tagged or number == len(runs) - 1):
+                stretches.append(self._untagged(pcm, other))
+                other = 0
+            if tagged:
                 stretches.append(self._tagged(segment, start, length))
-            done += length
-            self.samples += length
+                self.samples += length
         return stretches
+
+    def _untagged(self, pcm: bytes, length: int) -> Stretch:
+        begin = self.samples - self._read_from
+        silent = not any(pcm[2 * begin : 2 * (begin + length)])
+        stretch = Stretch(-1, self.samples, length, self.samples, silent)
+        self.samples += length
+        return stretch
+
+    def _goes_on(self, segment: int, start: int) -> bool:
+        """Whether a sample is the next of the latest run."""
+        if not self.runs:
+            return False
+        latest, begin, length = self.runs[-1]
+        return segment == latest and start == (begin + length) % POSITIONS
 
     def _lone(self, pcm: bytes) -> Stretch | None:
         """One sample, if it is the next of the latest run."""
