@@ -33,6 +33,12 @@ _PATH = "/v1/stt"
 _DEFAULT_RATE = 48_000
 
 
+def _listed(name: str, words: Sequence[str]) -> list[str]:
+    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+        raise ConfigurationError(f"{name} must be a list of strings, not {words!r}")
+    return list(words)
+
+
 @attrs.frozen(kw_only=True)
 class STT(STTProvider):
     """Options of speech-to-text through the gateway.
@@ -126,7 +132,7 @@ class STT(STTProvider):
         own = {
             "model": model_id,
             "language": language,
-            "languages": list(languages or [language]),
+            "languages": _listed("languages", languages or [language]),
             "input_sample_rate": input_sample_rate,
             "output_sample_rate": output_sample_rate,
             "interim_results": interim_results,
@@ -245,7 +251,7 @@ class STT(STTProvider):
             "eager_eot_threshold": eager_eot_threshold,
             "eot_threshold": eot_threshold,
             "eot_timeout_ms": eot_timeout_ms,
-            "keyterm": None if keyterm is None else list(keyterm),
+            "keyterm": None if keyterm is None else _listed("keyterm", keyterm),
         }
         return STT(
             provider="deepgram",

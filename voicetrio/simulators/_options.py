@@ -61,7 +61,8 @@ class SimulatorOptions:
         """Options from ``key=value`` strings.
 
         The keys are the names of the fields of this class and of :class:`Faults`.  Numbers and choices are written
-        as in Python, truths as ``yes`` and ``no``, the absence of an optional value as ``none``.
+        as in Python, truths as ``yes`` and ``no``, lists of words with commas, the absence of an optional value as
+        ``none``.
 
         Raises:
             ValueError: a key is unknown or given twice, or a value is not one of its key's; the message names both.
@@ -142,6 +143,8 @@ def _value(key: str, hint: Any, text: str) -> Any:
         return _number(key, hint, text)
     if hint is str:
         return text
+    if get_args(hint)[:1] == (str,) and get_origin(hint) is not Mapping:
+        return tuple(filter(None, (part.strip() for part in text.split(","))))
     return _object(key, text) if get_origin(hint) is Mapping else _headers(key, text)
 
 
