@@ -32,7 +32,7 @@ class Endpoint:
         ConfigurationError: if nothing could ever lead there.
     """
 
-    url: str
+    url: str = attrs.field(repr=lambda url: repr(url.partition("?")[0]))  # a query may have a token
     headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
     greeting: tuple[str, ...] = attrs.field(default=(), repr=False)
     secrets: tuple[str, ...] = attrs.field(default=(), repr=False)

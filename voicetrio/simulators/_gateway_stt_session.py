@@ -157,7 +157,7 @@ class GatewaySTTSession:
             self._phrase += piece.text
             if self._options.interims:
                 await self._transcribe(self._phrase, final=False)
-        if piece.last_word and self._options.auto_final:
+        if piece.last and self._options.auto_final:
             await self._end_phrase()
 
     async def _flush(self) -> None:

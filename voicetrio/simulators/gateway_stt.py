@@ -42,7 +42,7 @@ class GatewaySTTOptions(SimulatorOptions):
         phrase_words: words of a phrase.
         pause_words: and then silence for as long as so many words.
         interims: whether there is a transcript after each word, not only the final ones.
-        auto_final: whether the transcript of a phrase becomes final with its last word, not only by a flush.
+        auto_final: whether the transcript of a phrase becomes final with the silence behind it, not only by a flush.
         is_final: whether transcripts say if they are final: all, the final ones not, or none.
         speech_events: ``START_SPEECH`` comes with the first word, and ``END_SPEECH`` behind the final transcript,
             ``before`` it, or neither comes.
