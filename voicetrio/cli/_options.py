@@ -6,6 +6,7 @@ import inspect
 import re
 import shutil
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import attrs
@@ -21,6 +22,12 @@ _T = TypeVar("_T")
 
 # A line of a Google style "Attributes:" section: `name: what it is`, with continuations that are indented further.
 _ENTRY = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+
+# What providers call the same thing.
+MODEL = ("model", "model_id")
+URL = ("base_url", "ws_url")
+KEY = ("api_key", "token")
+
 _ROLE = re.compile(r":\w+:`[~.]?([^`]*)`")
 
 
@@ -41,6 +48,17 @@ def make(cls: Callable[..., _T], pairs: Iterable[str]) -> _T:
 def option_names(cls: Callable[..., Any]) -> frozenset[str]:
     """The names of what an attrs class, or a function that makes one, can be told."""
     return frozenset(name for name, *_ in _rows(cls))
+
+
+def find_option(cls: Callable[..., Any], names: tuple[str, ...]) -> str:
+    """Which of these names it has."""
+    known = option_names(cls)
+    return next((name for name in names if name in known), names[0])
+
+
+def read_key(path: str | None) -> str | None:
+    """The key in a file, None if there is no file."""
+    return None if path is None else Path(path).read_text(encoding="utf-8", errors="replace").strip()
 
 
 def print_options(cls: Callable[..., Any]) -> None:

@@ -1,4 +1,4 @@
-"""The names that commands know: one line for each provider and each simulator."""
+"""The names that commands know: one line for each provider, recognizer and simulator."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 import attrs
 
 from ..cartesia import CartesiaTTS
+from ..cartesia_stt import CartesiaSTT
 from ..deepgram import DeepgramTTS
-from ..inference import TTS
+from ..inference import STT, TTS
 from ..lmnt import LMNTTTS
 from ..simulators import (
-    CartesiaOptions,
-    CartesiaSimulator,
     DeepgramOptions,
     DeepgramSimulator,
     GatewayOptions,
@@ -25,7 +24,9 @@ from ..simulators import (
     SmallestOptions,
     SmallestSimulator,
 )
+from ..simulators.cartesia_api import CartesiaAPIOptions, CartesiaAPISimulator
 from ..smallest import SmallestAITTS
+from ..stt import STTProvider
 from ..tts import TTSProvider
 
 
@@ -49,8 +50,15 @@ PROVIDERS: dict[str, Callable[..., TTSProvider]] = {
     "smallest": SmallestAITTS,
 }
 
+RECOGNIZERS: dict[str, Callable[..., STTProvider]] = {
+    "cartesia": CartesiaSTT,
+    "deepgram": STT.deepgram,
+    "google": STT.google,
+    "sarvam": STT.sarvam,
+}
+
 SIMULATORS: dict[str, SimulatorEntry] = {
-    "cartesia": SimulatorEntry(CartesiaOptions, CartesiaSimulator),
+    "cartesia": SimulatorEntry(CartesiaAPIOptions, CartesiaAPISimulator),
     "deepgram": SimulatorEntry(DeepgramOptions, DeepgramSimulator),
     "gateway": SimulatorEntry(GatewayOptions, GatewaySimulator),
     "lmnt": SimulatorEntry(LMNTOptions, LMNTSimulator),
