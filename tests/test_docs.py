@@ -7,8 +7,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from voicetrio import LMNTTTS, CartesiaTTS, DeepgramTTS, SmallestAITTS
-from voicetrio.inference import TTS
+from voicetrio import LMNTTTS, CartesiaSTT, CartesiaTTS, DeepgramTTS, SmallestAITTS
+from voicetrio.inference import STT, TTS
 
 ROOT = Path(__file__).parent.parent
 ORIGINALS = (ROOT / "docs" / "originals.md").read_text()
@@ -16,11 +16,19 @@ PROVIDERS = (ROOT / "docs" / "providers.md").read_text()
 
 ROWS = [
     f"{letter}{number}"
-    for letter, last in (("D", 13), ("L", 10), ("C", 10), ("M", 11), ("G", 9))
+    for letter, last in (("D", 13), ("L", 10), ("C", 10), ("M", 11), ("S", 8), ("G", 9), ("T", 7))
     for number in range(1, last + 1)
 ]
-FILES = ("test_deepgram.py", "test_lmnt.py", "test_cartesia.py", "test_smallest.py", "inference/test_inference_tts.py")
-CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, SmallestAITTS, TTS)
+FILES = (
+    "test_deepgram.py",
+    "test_lmnt.py",
+    "test_cartesia.py",
+    "test_smallest.py",
+    "stt/test_cartesia_stt.py",
+    "stt/test_gateway_stt.py",
+    "inference/test_inference_tts.py",
+)
+CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, CartesiaSTT, SmallestAITTS, TTS, STT)
 
 
 def names_of_tests(path):
@@ -60,7 +68,7 @@ def test_each_row_says_what_how_it_sounds_what_instead_and_which_test(row):
 
 def test_each_test_of_a_row_is_named_in_its_row():
     named = set().union(*(names_of_tests(ROOT / "tests" / file) for file in FILES))
-    tests = {name for name in named if re.match(r"test_[dlcmg]\d+_", name)}
+    tests = {name for name in named if re.match(r"test_[dlcmsgt]\d+_", name)}
     assert tests == {name for row in ROWS for name in named_in(sections(ORIGINALS)[row])}
 
 

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .audio import AudioFormat, AudioFrame, AudioSink, AudioSource, Playout, open_audio_sink
     from .cartesia import CartesiaTTS
+    from .cartesia_stt import CartesiaSTT
     from .deepgram import DeepgramTTS
     from .errors import VoiceTrioError
     from .lmnt import LMNTTTS
     from .smallest import SmallestAITTS
+    from .stt import STTSession, STTStatistics
     from .text import FlushMarker, SentenceSplitter, segment_text
+    from .transcript import SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded, TurnResumed
     from .tts import TTSSession, TTSStatistics
     from .turn import Interruption, Synthesis, Timeline, Timestamps, Word
     from .wav import WavWriter, read_wav
@@ -28,18 +31,27 @@ __all__ = [
     "AudioFrame",
     "AudioSink",
     "AudioSource",
+    "CartesiaSTT",
     "CartesiaTTS",
     "DeepgramTTS",
     "FlushMarker",
     "Interruption",
     "Playout",
+    "STTEvent",
+    "STTSession",
+    "STTStatistics",
     "SentenceSplitter",
     "SmallestAITTS",
+    "SpeechEnded",
+    "SpeechStarted",
     "Synthesis",
     "TTSSession",
     "TTSStatistics",
     "Timeline",
     "Timestamps",
+    "Transcript",
+    "TurnEnded",
+    "TurnResumed",
     "VoiceTrioError",
     "WavWriter",
     "Word",
@@ -53,11 +65,14 @@ __all__ = [
 _HOMES = {
     "audio": ("AudioFormat", "AudioFrame", "AudioSink", "AudioSource", "Playout", "open_audio_sink"),
     "cartesia": ("CartesiaTTS",),
+    "cartesia_stt": ("CartesiaSTT",),
     "deepgram": ("DeepgramTTS",),
     "errors": ("VoiceTrioError",),
     "lmnt": ("LMNTTTS",),
     "smallest": ("SmallestAITTS",),
+    "stt": ("STTSession", "STTStatistics"),
     "text": ("FlushMarker", "SentenceSplitter", "segment_text"),
+    "transcript": ("SpeechEnded", "SpeechStarted", "STTEvent", "Transcript", "TurnEnded", "TurnResumed"),
     "tts": ("TTSSession", "TTSStatistics"),
     "turn": ("Interruption", "Synthesis", "Timeline", "Timestamps", "Word"),
     "wav": ("WavWriter", "read_wav"),

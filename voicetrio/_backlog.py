@@ -57,25 +57,18 @@ class Backlog:
         """The first flush that is not answered behind a position."""
         return next((mark for mark in self._marks if mark > after), None)
 
-    def answer(self, mark: int) -> bool:
-        """The flush at this position was answered; whether that acknowledges anything new."""
-        news = self.acknowledge(mark)
-        if self._marks and self._marks[0] == mark:
-            self._marks.popleft()
-        return news
-
     def withdraw(self, mark: int) -> None:
         """Forget the flush at this position."""
         self._marks.remove(mark)
 
     def acknowledge(self, position: int) -> bool:
-        """All up to a position is final; whether that is news."""
+        """All up to a position is final, and so are the flushes up to there answered; whether that is news."""
+        while self._marks and self._marks[0] <= position:
+            self._marks.popleft()
         if position <= self.acknowledged:
             return False
         self.acknowledged = position
         self._ring.forget(position)
-        while self._marks and self._marks[0] < position:
-            self._marks.popleft()
         return True
 
     def resume(self, position: int) -> int:

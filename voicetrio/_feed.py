@@ -1,16 +1,19 @@
-"""What one link was sent of a session's audio."""
+"""What one link is sent of a session's audio, and what it says about that."""
 
 from __future__ import annotations
 
 import math
 from bisect import bisect_right
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import trio
 
-from ._link.link import Link
+from ._backlog import Backlog
+from ._format import AudioFormat
+from ._link.link import Link, Message
 from ._stt_dialect import STTDialect
 from .transcript import STTEvent, Transcript
 from .turn import Word
@@ -22,67 +25,108 @@ Such finals are made in silence, and take a round trip to come.  Audio of this l
 link is lost before the next one, but what came just after the silence is not lost.
 """
 
+# Of audio in a message: what recognizers ask for, and not much to lose.
+_PIECE_SECONDS = 0.1
+
 # Of audio without a break, between silences that keep a link alive.  Only times near the end are asked for.
 _MOST_PIECES = 1024
 
 
 class Feed:
-    """One link's share of the audio, and where that lies in the whole.
+    """One link's share of the audio, from the first sample that is not acknowledged on.
 
     `scope` surrounds the talking on the link, and its deadline is the watchdog over a provider that owes an answer.
     It does not run while `resting`: then it is the session's caller who takes nothing.
 
     Args:
         link: on what.
-        position: of the first sample that it is to be sent.
-        rate: samples a second.
+        backlog: the session's audio.
+        fmt: of that audio.
         response_timeout: seconds for which the provider may be silent while it owes an answer.
 
     Attributes:
         position: of the sample that is sent next.
-        flushed: the position of the last flush asked for on this link; -1 for none.
-        flushes: the positions of those that are not answered.
         finishing: whether the provider was told that no more comes.
         worked: whether any audio was acknowledged.
     """
 
-    def __init__(self, link: Link[STTDialect], position: int, rate: int, response_timeout: float) -> None:
+    def __init__(self, link: Link[STTDialect], backlog: Backlog, fmt: AudioFormat, response_timeout: float) -> None:
         self.link = link
-        self.position: int = position
-        self.flushed: int = -1
-        self.flushes: deque[int] = deque()
+        self.position: int = backlog.resume(backlog.acknowledged)
         self.finishing: bool = False
         self.worked: bool = False
         self.resting: bool = False
         self.scope = trio.CancelScope()
         self.began: float = trio.current_time()
-        self._rate = rate
+        self._backlog = backlog
+        self._format = fmt
+        self._flushed = -1  # the position of the last flush asked for
+        self._flushes: deque[int] = deque()  # the positions of those that are not answered
         self._response_timeout = response_timeout
         self._samples = 0  # on the link, silence included
         self._pieces: deque[tuple[int, int, int]] = deque(maxlen=_MOST_PIECES)  # where on the link, position, length
         self._moments: deque[tuple[float, int]] = deque()
-        self._settled = position
+        self._settled = self.position
 
-    def add(self, position: int, count: int) -> None:
-        """Note that samples are sent."""
+    def next_messages(self, *, finishing: bool) -> Sequence[Message]:
+        """What to send now; nothing if there is nothing to be sent.
+
+        Args:
+            finishing: whether what there is now is all that there will be.
+        """
+        dialect, backlog = self.link.dialect, self._backlog
+        self.position = backlog.resume(self.position)
+        mark = backlog.next_mark(self._flushed)
+        if mark is not None and mark <= self.position:
+            self._flushed = mark
+            messages = list(dialect.flush())
+            if not messages:
+                backlog.withdraw(mark)
+                return self.next_messages(finishing=finishing)
+            self._flushes.append(mark)
+        elif self.position < backlog.end:
+            return (self._next_audio(backlog.end if mark is None else mark),)
+        elif finishing and not self.finishing:
+            self.finishing = True
+            messages = list(dialect.finish())
+        else:
+            return ()
+        self.watch()
+        self.link.listen_on()  # silence may have another meaning now
+        return messages
+
+    def silence(self) -> Message:
+        """Silence, which is no part of the whole."""
+        count = self._format.samples(_PIECE_SECONDS)
+        self._samples += count
+        return self.link.dialect.audio(bytes(count * self._format.sample_width))
+
+    def acknowledge(self, final: Transcript) -> None:
+        """Take the word of a final transcript, with times on the link, for what is final."""
+        until = self._settled_position() if final.end is None else self.locate(final.end)
+        self.worked |= self._backlog.acknowledge(until)
+
+    def take_answer(self) -> None:
+        """The oldest flush that was not answered is."""
+        if self._flushes:
+            self.worked |= self._backlog.acknowledge(self._flushes.popleft())
+
+    def _next_audio(self, end: int) -> Message:
+        position, count = self.position, min(end - self.position, self._format.samples(_PIECE_SECONDS))
         on_link, begin, length = self._pieces[-1] if self._pieces else (0, position, 0)
         if self._pieces and begin + length == position and on_link + length == self._samples:
             self._pieces[-1] = (on_link, begin, length + count)
         else:
             self._pieces.append((self._samples, position, count))
         self._samples += count
-        self.position = position + count
+        self.position += count
         self._settle()
         self._moments.append((trio.current_time(), self.position))
-
-    def add_silence(self, count: int) -> None:
-        """Note that silence is sent, which is no part of the whole."""
-        self._pieces.append((self._samples, self.position, 0))
-        self._samples += count
+        return self.link.dialect.audio(self._backlog.take(position, count))
 
     def locate(self, seconds: float) -> int:
         """The position of a time on the link; of silence, where it was put in."""
-        sample = min(max(0, round(seconds * self._rate)), self._samples)
+        sample = min(max(0, round(seconds * self._format.sample_rate)), self._samples)
         index = bisect_right(self._pieces, sample, key=lambda piece: piece[0]) - 1
         if index < 0:
             return self._pieces[0][1] if self._pieces else self.position
@@ -102,11 +146,10 @@ class Feed:
         return attrs.evolve(event, **changes)
 
     def _place(self, seconds: float) -> float:
-        return self.locate(seconds) / self._rate
+        return self._format.seconds(self.locate(seconds))
 
-    @property
-    def settled(self) -> int:
-        """The position up to which audio had been sent :data:`SETTLING` seconds ago."""
+    def _settled_position(self) -> int:
+        """Up to where audio had been sent :data:`SETTLING` seconds ago."""
         self._settle()
         return self._settled
 

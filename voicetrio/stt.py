@@ -8,11 +8,11 @@ Audio is converted as it is given, put into a bounded ring, and counted: its pos
 on.  One task of the session (:meth:`STTSession._run`) holds a link at a time and sends it what the ring has, with the
 flushes where they belong; the link's receive loop brings events back (:meth:`STTSession._on_events`).
 
-Whatever a lost connection was sent after its last final transcript is unknown: the recognizer's state died with it.  So
-the ring keeps all audio until it is *acknowledged*: by a final transcript, up to its end, or by the answer to a flush,
-up to that flush.  A new link begins at the first sample that is not acknowledged, at once, so that the words around the
-break are recognized as a whole.  "Exactly once" then means: after the last acknowledgement, each connection gets every
-sample in order and none twice, and no final transcript is lost, or told twice.
+What a lost connection made of the audio after its last final transcript is unknown.  So the ring keeps all audio until
+it is *acknowledged*: by a final transcript, up to its end, or by the answer to a flush, up to that flush.  A new link
+begins at the first sample that is not, so that the words around the break are recognized as a whole.  "Exactly once"
+then means: after the last acknowledgement, each connection gets every sample in order and none twice, and no final
+transcript is lost, or told twice.
 
 A final transcript acknowledges when it lies in the queue from which the session is iterated, not before.  So nothing is
 acknowledged that the caller could not read, and nothing is read twice.
@@ -24,7 +24,7 @@ import abc
 import math
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import ClassVar, Literal, Self
@@ -37,7 +37,7 @@ from ._feed import Feed
 from ._format import AudioFormat, AudioFrame
 from ._intake import Intake
 from ._link.connection import ConnectionOptions, Dial
-from ._link.link import Link, Message
+from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy
 from ._link.pool import Endpoint, LinkPools
@@ -53,9 +53,6 @@ from .errors import (
     SessionClosed,
 )
 from .transcript import SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
-
-# Of audio in a message: what recognizers ask for, and not much to lose.
-_PIECE_SECONDS = 0.1
 
 # Events that wait to be read: then the socket has to wait.
 _MOST_EVENTS = 64
@@ -188,15 +185,10 @@ class STTStatistics:
 class STTSession:
     """A provider's session; made by :meth:`STTProvider.open`.
 
-    Any number of tasks may give audio; one iterates::
-
-        async for event in session:
-            match event:
-                case Transcript(kind="final", text=text): ...
-
-    The iteration ends after :meth:`finish`.  If the provider fails for good, the iteration raises the error once what
-    was heard before has been read, and all calls raise the same one from then on.  Events that are not read are kept
-    up to a bound; then the socket has to wait, and :meth:`finish` with it.
+    Any number of tasks may give audio; one iterates.  The iteration ends after :meth:`finish`.  If the provider fails
+    for good, the iteration raises the error once what was heard before has been read, and all calls raise the same one
+    from then on.  Events that are not read are kept up to a bound; then the socket has to wait, and :meth:`finish` with
+    it.
 
     Attributes:
         provider: whose options it has.
@@ -372,26 +364,23 @@ class STTSession:
             except ProviderError as error:
                 await patience.wait_or_raise(error)
                 continue
-            feed = self._feed = self._feed_from_the_unheard(link)
+            feed = self._feed = Feed(link, self._backlog, self._format, self.provider.response_timeout)
             try:
                 await self._talk(feed)
             finally:
                 self._feed = None
                 pool.release(link, worked=feed.worked)
-            if feed.worked or trio.current_time() - feed.began >= _LIVED:
+            stalled = isinstance(link.failure, ProviderStalled)
+            if feed.worked or (trio.current_time() - feed.began >= _LIVED and not stalled):
                 patience.restore()
             if link.failure is not None and not self._finished:
                 await patience.wait_or_raise(link.failure)
-
-    def _feed_from_the_unheard(self, link: Link[STTDialect]) -> Feed:
-        position = self._backlog.resume(self._backlog.acknowledged)
-        return Feed(link, position, self._format.sample_rate, self.provider.response_timeout)
 
     async def _talk(self, feed: Feed) -> None:
         """Send what there is, and what comes, until the link is lost or all has been heard."""
         with feed.scope:
             while True:
-                messages = self._next_messages(feed)
+                messages = feed.next_messages(finishing=self._finishing)
                 for message in messages:
                     await feed.link.send(message)
                 if not messages:
@@ -400,43 +389,13 @@ class STTSession:
             silence = f"no answer came for {self.provider.response_timeout:g} s"
             feed.link.fail(ProviderStalled(silence, provider=self.provider.name))  # unless it has failed already
 
-    def _next_messages(self, feed: Feed) -> Sequence[Message]:
-        """What to send now; nothing if there is nothing to be sent."""
-        dialect, backlog = feed.link.dialect, self._backlog
-        feed.position = backlog.resume(feed.position)
-        mark = backlog.next_mark(feed.flushed)
-        if mark is not None and mark <= feed.position:
-            feed.flushed = mark
-            messages = list(dialect.flush())
-            if not messages:
-                backlog.withdraw(mark)
-                return self._next_messages(feed)
-            feed.flushes.append(mark)
-        elif feed.position < backlog.end:
-            return (self._next_audio(feed, backlog.end if mark is None else mark),)
-        elif self._finishing and not feed.finishing:
-            feed.finishing = True
-            messages = list(dialect.finish())
-        else:
-            return ()
-        feed.watch()
-        feed.link.listen_on()  # silence may have another meaning now
-        return messages
-
-    def _next_audio(self, feed: Feed, end: int) -> Message:
-        position, count = feed.position, min(end - feed.position, self._format.samples(_PIECE_SECONDS))
-        feed.add(position, count)
-        return feed.link.dialect.audio(self._backlog.take(position, count))
-
     async def _wait_for_more(self, feed: Feed) -> None:
+        """Wait until there may be something to be sent; send silence if that takes long."""
         keepalive = None if feed.finishing else feed.link.dialect.keepalive
-        with trio.CancelScope() as scope:
-            scope.deadline = math.inf if keepalive is None else trio.current_time() + keepalive
+        with trio.move_on_after(math.inf if keepalive is None else keepalive) as scope:
             await self._more.park()
         if scope.cancelled_caught:
-            count = self._format.samples(_PIECE_SECONDS)
-            feed.add_silence(count)
-            await feed.link.send(feed.link.dialect.audio(bytes(count * self._format.sample_width)))
+            await feed.link.send(feed.silence())
 
     def _pcm_of(self, audio: bytes | bytearray | memoryview | AudioFrame) -> bytes:
         if not isinstance(audio, AudioFrame):
@@ -462,7 +421,7 @@ class STTSession:
                 self._hear(feed, heard)
             for event in taken:
                 if isinstance(event, Flushed):
-                    self._on_flushed(feed)
+                    feed.take_answer()
                 elif isinstance(event, Finished):
                     self._inferred = event.inferred
                     self._end()
@@ -489,13 +448,8 @@ class STTSession:
                 self._speaking = False
             self._events.append(feed.place(event))
             if isinstance(event, Transcript) and event.kind == "final":
-                until = feed.settled if event.end is None else feed.locate(event.end)
-                feed.worked |= self._backlog.acknowledge(until)
+                feed.acknowledge(event)
         self._readers.unpark_all()
-
-    def _on_flushed(self, feed: Feed) -> None:
-        if feed.flushes:
-            feed.worked |= self._backlog.answer(feed.flushes.popleft())
 
     def _on_lost(self, link: Link[STTDialect]) -> None:
         if self._feed is not None and self._feed.link is link:

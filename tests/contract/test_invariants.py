@@ -1,6 +1,6 @@
 """The invariants I1 to I10, each by the tests that bear its number.
 
-I8, no input is lost, is about speech-to-text and has no test here.
+I8, no input is lost, is about speech-to-text: its tests are in tests/stt.
 """
 
 import itertools

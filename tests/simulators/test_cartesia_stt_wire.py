@@ -133,7 +133,8 @@ async def test_words_show_where_audio_was_torn(autojump_clock):
 async def test_audio_without_tags_makes_words_by_its_length_and_silence_none(autojump_clock):
     async with serve(interims=False, auto_final=False) as server:
         client = await connect(server)
-        await client.send(bytes(16_000) + b"\x11\x22" * 4000)
+        await client.send(bytes(16_000))
+        await client.send(b"\x11\x22" * 4000)
         await client.send("finalize")
         final, _ = await client.until("flush_done")
     assert final["text"] == " w2"

@@ -194,7 +194,7 @@ async def listening(case, *, faults=None, options=None, provider=None, how=None,
     """
     simulator = simulator or case.make_simulator(faults, **(options or {}))
     async with open_plain_nursery("the stage is left") as nursery:
-        async with simulator.serve_in_memory() as server:
+        async with simulator.serve_in_memory(history=10**6) as server:
             it = Stage(case, server, iter(cuts))
             client = case.make_provider(server.url, **(provider or {}))
             async with client.open(**{"sample_rate": case.rate, "dial": it.dial, **(how or {})}) as it.session:

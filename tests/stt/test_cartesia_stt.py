@@ -10,7 +10,7 @@ from stt_cases import CASES, KEY
 from stt_tools import listening, until
 
 from voicetrio.cartesia_stt import CartesiaSTT
-from voicetrio.errors import BadRequest, ConfigurationError, RateLimited, ServiceUnavailable
+from voicetrio.errors import BadRequest, ConfigurationError, ProviderStalled, RateLimited, ServiceUnavailable
 from voicetrio.resample import Resampler
 from voicetrio.simulators import Faults
 from voicetrio.simulators.cartesia_stt import CartesiaSTTOptions, CartesiaSTTSimulator, Cue
@@ -260,6 +260,16 @@ async def test_an_answer_that_never_comes_is_a_stalled_provider(autojump_clock):
         await trio.sleep(3)
         assert it.session.statistics().reconnects > 0
         assert it.text == " w0 w1[0:800]", "its final was told, and only once"
+
+
+async def test_a_provider_that_never_answers_a_flush_is_an_error_in_the_end(autojump_clock):
+    options = {"flush_done": "none", "auto_final": False, "final_delay": 1000.0, "interims": False}
+    async with listening(MANUAL, options=options) as it:
+        await it.talk(0.3)
+        await it.session.flush()
+        await it.ended.wait()
+        assert isinstance(it.error, ProviderStalled)
+        assert 25 < trio.current_time() < 40
 
 
 async def test_turns_are_told(autojump_clock):

@@ -171,13 +171,12 @@ async def test_an_error_is_raised_once_where_it_is_iterated_and_by_all_calls_fro
 
 async def test_one_error_comes_out_of_a_nursery_with_a_sender_and_a_reader(case, autojump_clock):
     """Each could raise it, in the same step of the scheduler."""
-    for delay in (0.0, 0.005, 0.01, 0.02, 0.05):
-        async with listening(case, faults=Faults(refuse_status=401, handshake="slow", handshake_delay=delay)) as it:
+    for _ in range(10):
+        async with listening(case, faults=Faults(refuse_status=401), read=False) as it:
 
             async def send(it=it):
                 while True:
                     await it.session.send_audio(bytes(640))
-                    await trio.sleep(0.01)
 
             async def read(it=it):
                 async for _ in it.session:

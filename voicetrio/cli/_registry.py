@@ -13,6 +13,8 @@ from ..deepgram import DeepgramTTS
 from ..inference import STT, TTS
 from ..lmnt import LMNTTTS
 from ..simulators import (
+    CartesiaAPIOptions,
+    CartesiaAPISimulator,
     DeepgramOptions,
     DeepgramSimulator,
     GatewayOptions,
@@ -24,7 +26,6 @@ from ..simulators import (
     SmallestOptions,
     SmallestSimulator,
 )
-from ..simulators.cartesia_api import CartesiaAPIOptions, CartesiaAPISimulator
 from ..smallest import SmallestAITTS
 from ..stt import STTProvider
 from ..tts import TTSProvider

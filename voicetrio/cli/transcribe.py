@@ -110,6 +110,7 @@ class _Work:
         self._pace = pace
         self._as_json = as_json
         self._outcome: Outcome | None = None
+        self._finished = trio.Event()
         self._statistics: STTStatistics | None = None
         console = Console(stderr=True)
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
@@ -125,6 +126,7 @@ class _Work:
                 else:
                     with self._live:
                         await self._read(session)
+                await self._finished.wait()
             self._statistics = session.statistics()
 
     async def _give(self, session: STTSession) -> None:
@@ -133,6 +135,7 @@ class _Work:
             await trio.sleep_until(began + self._format.seconds(begin // self._format.sample_width) / self._pace)
             await session.send_audio(self._pcm[begin : begin + step])
         self._outcome = await session.finish()
+        self._finished.set()
 
     async def _read(self, session: STTSession) -> None:
         async for event in session:

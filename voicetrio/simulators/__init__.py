@@ -31,6 +31,11 @@ from ._websocket import close_after as close_after
 from ._wire import Disconnected as Disconnected
 from .cartesia import CartesiaOptions as CartesiaOptions
 from .cartesia import CartesiaSimulator as CartesiaSimulator
+from .cartesia_api import CartesiaAPIOptions as CartesiaAPIOptions
+from .cartesia_api import CartesiaAPISimulator as CartesiaAPISimulator
+from .cartesia_stt import CartesiaSTTOptions as CartesiaSTTOptions
+from .cartesia_stt import CartesiaSTTSimulator as CartesiaSTTSimulator
+from .cartesia_stt import Cue as Cue
 from .deepgram import DeepgramOptions as DeepgramOptions
 from .deepgram import DeepgramSimulator as DeepgramSimulator
 from .gateway import GatewayOptions as GatewayOptions
