@@ -70,19 +70,27 @@ def print_options(cls: Callable[..., Any]) -> None:
 
 
 def _rows(cls: Callable[..., Any]) -> Iterator[tuple[str, str, str, str]]:
-    hints, meanings = get_type_hints(cls), _meanings(cls)
-    for field in _fields(cls):
+    hints, meanings, fields = get_type_hints(cls), _meanings(cls), _fields(cls)
+    for field in fields:
         hint = hints[field.name]
         if attrs.has(hint):
             yield from _rows(hint)
         else:
             yield field.name, _type_name(hint), _default(field), meanings.get(field.name, "")
+    if not isinstance(cls, type) and any(each.kind is each.VAR_KEYWORD for each in _parameters(cls)):
+        # What it passes on to the class that it returns.
+        own = {field.name for field in fields}
+        yield from (row for row in _rows(hints["return"]) if row[0] not in own and row[2])
 
 
 def _fields(cls: Callable[..., Any]) -> list[attrs.Attribute[Any] | inspect.Parameter]:
     if isinstance(cls, type):
         return list(attrs.fields(cls))
-    return [each for each in inspect.signature(cls).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    return [each for each in _parameters(cls) if each.kind is each.KEYWORD_ONLY]
+
+
+def _parameters(cls: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(cls).parameters.values())
 
 
 def _type_name(hint: Any) -> str:

@@ -77,7 +77,8 @@ Options = SimulatorOptions
 def parse_pairs(cls: Callable[..., _T], pairs: Iterable[str]) -> _T:
     """An instance of an attrs class from ``key=value`` strings; fields that are attrs classes share the namespace.
 
-    `cls` may also be a function, of whose keyword arguments it is then made.
+    `cls` may also be a function, of whose keyword arguments it is then made.  One that takes any others passes them on
+    to the class that it returns.
 
     Raises:
         ValueError: a key is unknown or given twice, or a value does not fit its key.
@@ -113,7 +114,12 @@ def _fields(cls: Callable[..., Any]) -> dict[str, Any]:
     if isinstance(cls, type):
         return {field.name: hints[field.name] for field in attrs.fields(cls)}
     parameters = inspect.signature(cls).parameters.values()
-    return {each.name: hints[each.name] for each in parameters if each.kind is each.KEYWORD_ONLY}
+    own = {each.name: hints[each.name] for each in parameters if each.kind is each.KEYWORD_ONLY}
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return own
+    made = hints["return"]
+    optional = {each.name for each in attrs.fields(made) if each.default is not attrs.NOTHING}
+    return {name: hint for name, hint in _fields(made).items() if name in optional} | own
 
 
 def _keys(cls: Callable[..., Any]) -> list[str]:
