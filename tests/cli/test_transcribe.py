@@ -152,6 +152,8 @@ def test_the_options_of_a_recognizer_are_listed(run):
     status, out, _ = run("transcribe", "--list-options", "--provider", "deepgram")
     assert status == 0
     assert "endpointing=50  (int)\n    milliseconds of silence that end a phrase." in out
+    assert "inferred_end=2.5  (float)\n    seconds of silence" in out
+    assert "provider=" not in out  # which is what the name stands for
 
 
 def test_ctrl_c_keeps_what_was_final(gateway, wav):
