@@ -144,6 +144,18 @@ async def test_t4_the_turn_ends_behind_its_transcript_whichever_comes_first(auto
     assert heard == ["started", "interim: Hel", "ended", "final: Hello.", "turn"]
 
 
+async def test_t4_a_turn_of_several_transcripts_ends_behind_the_last(autojump_clock):
+    one, two = told(text="Hello.", is_final=True), told(text="You?", is_final=True)
+    heard = await heard_of(STARTED, one, told(text="You", is_final=False), ENDED, two)
+    assert heard == ["started", "final: Hello.", "interim: You", "ended", "final: You?", "turn"]
+
+
+async def test_t4_a_turn_begins_where_somebody_begins_to_speak(autojump_clock):
+    """What was said before that is none of its words, ended or not."""
+    heard = await heard_of(STARTED, told(text="Hello.", is_final=True), STARTED, ENDED)
+    assert heard == ["started", "final: Hello.", "ended"]
+
+
 async def test_t4_a_speaker_who_goes_on_has_not_ended_the_turn(autojump_clock):
     """The original took the interim transcript for one."""
     heard = await heard_of(
