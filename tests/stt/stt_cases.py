@@ -31,6 +31,7 @@ class Case:
         times: whether final transcripts tell their end, so that audio is repeated from there on exactly.
         ends_by_closing: whether the end of the connection is the only answer to the end of the audio.
         never_ends: options of the simulator with which the end of the audio is never answered.
+        tells_end: whether it says that all is final, so that it need not be inferred.
         ids: whether it tells an id of each connection.
         weight: of audio on the wire: bytes for each byte of a channel.
         stands: names of faults that others fail by.
@@ -48,6 +49,7 @@ class Case:
     times: bool = True
     ends_by_closing: bool = False
     never_ends: Mapping[str, Any] = attrs.Factory(lambda: {"end_marker": "none"})
+    tells_end: bool = True
     ids: bool = True
     weight: float = 1.0
     stands: frozenset[str] = frozenset()
@@ -87,6 +89,7 @@ CASES = (
         options=partial(GatewaySTTOptions, idle_timeout=20.0),
         make=STT.google,
         times=False,
+        tells_end=False,
         ids=False,
         weight=8 / 3,  # two channels, in base64
         stands=frozenset({"non-JSON"}),  # plain words are an acknowledgement
