@@ -95,6 +95,15 @@ def test_model_and_lists_of_words_reach_the_vendor(run, gateway, wav):
     assert (config["model"], config["keyterm"], config["more"]) == ("nova-3", ["trio", "nursery"], [1])
 
 
+def test_any_vendor_can_be_told_all_of_it(run, gateway, wav):
+    given = ["-O", "provider=assemblyai", "--model", "m", "-O", f'config={{"input_sample_rate": {RATE}}}', *GIVEN[2:]]
+
+    status, out, err = run("transcribe", wav, "--provider", "inference", "--base-url", gateway.url, *given)
+
+    assert status == 0, err
+    assert out.splitlines() == WORDS
+
+
 def test_a_token_can_be_in_a_file(run, gateway, wav, tmp_path, monkeypatch):
     monkeypatch.delenv("VIDEOSDK_AUTH_TOKEN")
     file = tmp_path / "token"

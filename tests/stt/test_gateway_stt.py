@@ -395,7 +395,8 @@ def test_the_wire_is_stereo_unless_it_is_told_otherwise():
 def test_messages_are_those_of_the_gateways_client():
     stt = STT.google(token=KEY)
     dialect = GatewaySTTDialect(stt)
-    (config,) = dialect.greet({})
+    (config,) = dialect.greet({"x-request-id": "an-id"})
+    assert dialect.request_id == "an-id"
     assert json.loads(config) == {"type": "config", "data": stt.config}
     audio = json.loads(dialect.audio(b"\x01\x02\x03\x04"))
     assert audio == {"type": "audio", "data": base64.b64encode(b"\x01\x02\x03\x04").decode()}

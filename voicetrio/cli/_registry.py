@@ -55,6 +55,7 @@ RECOGNIZERS: dict[str, Callable[..., STTProvider]] = {
     "cartesia": CartesiaSTT,
     "deepgram": STT.deepgram,
     "google": STT.google,
+    "inference": STT,
     "sarvam": STT.sarvam,
 }
 
