@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import attrs
 import trio
@@ -52,7 +52,7 @@ from .errors import (
     ProviderStalled,
     SessionClosed,
 )
-from .transcript import SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
+from .transcript import Outcome, SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
 
 # Events that wait to be read: then the socket has to wait.
 _MOST_EVENTS = 64
@@ -62,9 +62,6 @@ _MOST_COOLDOWN = 5.0
 
 # A link that lived so long was one, though nobody spoke.
 _LIVED = 4.0
-
-Outcome = Literal["completed", "completed_inferred"]
-"""How the audio ended: the provider said that all is final, or was silent where it never says so."""
 
 # ---- providers -----------------------------------------------------------------------------------------------------
 
@@ -214,8 +211,7 @@ class STTSession:
         self._intake = Intake(given, self._format)
         self._backlog = Backlog(self._format, provider.buffer_seconds)
         self._finishing = False
-        self._finished = False
-        self._inferred = False
+        self._finished: Outcome | None = None
         self._closed = False
         self._error: ProviderError | None = None
         self._scope = trio.CancelScope()
@@ -315,10 +311,11 @@ class STTSession:
                     request_id=self._feed.link.request_id if self._feed is not None else None,
                 )
             )
-        if not self._finished:
+        if self._finished is None:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check()
-        return "completed_inferred" if self._inferred else "completed"
+        assert self._finished is not None
+        return self._finished
 
     def __aiter__(self) -> Self:
         """The session itself."""
@@ -423,8 +420,7 @@ class STTSession:
                 if isinstance(event, Flushed):
                     feed.take_answer()
                 elif isinstance(event, Finished):
-                    self._inferred = event.inferred
-                    self._end()
+                    self._end("completed_inferred" if event.inferred else "completed")
             feed.watch()
         for event in taken:
             if isinstance(event, Failed):
@@ -479,9 +475,9 @@ class STTSession:
         if self._closed:
             raise SessionClosed("the session is closed")
 
-    def _end(self) -> None:
+    def _end(self, outcome: Outcome = "completed") -> None:
         """All has been heard."""
-        self._finished = True
+        self._finished = outcome
         self._backlog.acknowledge(self._backlog.end)
         self._stop()
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from conftest import PATIENCE, Running, voicetrio, wait_until
@@ -51,6 +52,12 @@ def wav(tmp_path):
     return path
 
 
+def heard_by(simulator, number):
+    """The tagged audio that a connection got."""
+    records = [record for record in simulator.log() if record["event"] == "audio"]
+    return [record["data"]["runs"] for record in records if record["connection"] == number]
+
+
 @pytest.mark.parametrize("vendor", ["google", "sarvam", "deepgram"])
 def test_final_transcripts_are_the_lines_of_standard_output(run, gateway, wav, vendor):
     status, out, err = run("transcribe", wav, "--provider", vendor, "--base-url", gateway.url, *GIVEN)
@@ -58,7 +65,10 @@ def test_final_transcripts_are_the_lines_of_standard_output(run, gateway, wav, v
     assert status == 0, err
     assert out.splitlines() == WORDS
     assert err == "1.0 s transcribed, 1 connection(s); the end is inferred: the provider does not tell it\n"
-    assert [r["data"]["runs"] for r in gateway.log() if r["event"] == "audio"][-1] == [[0, 0, RATE]]
+    number = [record["connection"] for record in gateway.log() if record["event"] == "request"][-1]
+    heard = partial(heard_by, gateway, number)
+    wait_until(heard)  # it is told when the connection has ended
+    assert heard() == [[[0, 0, RATE]]]
 
 
 def test_cartesia_tells_its_end(run, tmp_path, wav):

@@ -24,8 +24,8 @@ from ._status import status_of, until_signal
 
 if TYPE_CHECKING:
     from ..audio import AudioFormat
-    from ..stt import Outcome, STTProvider, STTSession, STTStatistics
-    from ..transcript import STTEvent
+    from ..stt import STTProvider, STTSession, STTStatistics
+    from ..transcript import Outcome, STTEvent
 
 _STDOUT = 1
 _PIECE_SECONDS = 0.1
