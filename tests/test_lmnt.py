@@ -13,6 +13,7 @@ import trio
 from deepgram_talk import FLUSH, Talk, chunks
 
 from voicetrio import LMNTTTS, open_audio_sink
+from voicetrio._dialect import Answered, Ended, GateOpened
 from voicetrio._link.nursery import open_plain_nursery
 from voicetrio.errors import (
     AuthenticationError,
@@ -243,6 +244,61 @@ async def test_l5_answers_to_what_is_past_do_not_end_the_new_turn(autojump_clock
     assert it.runs(spoken.turn) == it.asked("Wait, ", "there is more.")
 
 
+async def test_l5_a_reset_that_is_never_acknowledged_costs_the_connection_and_no_turn(autojump_clock):
+    """What one connection must not cost: where nothing tells the old audio from the new, another one is taken."""
+    async with talk(provider={"cancel_timeout": 1.5}, reset_never=True) as it:
+        with trio.move_on_after(0.5):
+            await it.tts.synthesize(LONG)
+        spoken = await it.tts.synthesize("Yes.")
+    first, second = (each for each in it.server.segments if each.text == "Yes.")
+    [closed] = it.events("close", connection=0)
+    assert (closed["time"], closed["data"]["by"]) == (0.5 + 1.5, "client")
+    assert (first.connection, second.connection) == (0, 1)
+    assert 2.0 <= spoken.timeline.connected <= 2.2  # after the pause that there is before every second attempt
+    assert it.runs(spoken.turn) == [(second.number, 0, second.samples)]
+    assert it.tts.statistics().connections == 2
+
+
+def _dialect_with(*flushed):
+    """A dialect of 1.2 in a turn in which these texts were said and flushed, and which has ended."""
+    lmnt = LMNTTTS(api_key="key")
+    dialect = lmnt._new_dialect(lambda: 0.0)
+    dialect.receive('{"type":"ready","request_id":"r"}')
+    dialect.begin(1, lmnt)
+    for text in flushed:
+        list(dialect.say(text))
+        list(dialect.flush())
+    list(dialect.end())
+    return dialect
+
+
+def test_l5_an_acknowledgement_answers_the_flushes_before_it():
+    """What was skipped will not come: to wait for it would be to wait for ever."""
+    dialect = _dialect_with("One. ", "Two. ", "Three. ")
+    assert list(dialect.receive('{"type":"flush_complete","nonce":2}')) == [Answered(1)]
+    assert list(dialect.receive('{"type":"flush_complete","nonce":1}')) == []
+    assert dialect.awaiting
+    assert list(dialect.receive('{"type":"flush_complete","nonce":3}')) == [Ended(1)]
+    assert not dialect.awaiting
+
+
+def test_l5_an_acknowledgement_of_the_last_flush_alone_is_the_end():
+    dialect = _dialect_with("One. ", "Two. ", "Three. ")
+    assert list(dialect.receive('{"type":"flush_complete","nonce":3}')) == [Ended(1)]
+
+
+def test_l5_an_acknowledgement_answers_the_resets_before_it():
+    """As with flushes; each opens one gate."""
+    dialect = _dialect_with("One. ")
+    assert dialect.cancel(1) == ('{"type":"reset","nonce":2}',)
+    dialect.begin(2, LMNTTTS(api_key="key"))
+    list(dialect.say("Two. "))
+    assert dialect.cancel(2) == ('{"type":"reset","nonce":3}',)
+    assert dialect.gated
+    assert list(dialect.receive('{"type":"reset_complete","nonce":3}')) == [GateOpened(), GateOpened()]
+    assert not dialect.gated
+
+
 @both_protocols
 async def test_l5_a_prewarmed_session_speaks_without_a_handshake(autojump_clock, protocol):
     """The original had no way to connect before the first text was there."""
@@ -262,6 +318,22 @@ async def test_l5_in_protocol_1_0_the_next_connection_is_made_while_one_speaks(a
         await it.tts.synthesize(LONG)
         spoken = await it.tts.synthesize("Yes.")
     assert spoken.timeline.connected == spoken.timeline.requested
+    assert it.runs(spoken.turn) == it.asked("Yes.")
+
+
+async def test_l5_in_protocol_1_0_an_interruption_closes_the_connection_at_once(autojump_clock):
+    """There is no other way to cancel; the connection that was made meanwhile has the next turn."""
+    slow = {"handshake": "slow", "handshake_delay": 0.2}
+    async with talk(provider={"protocol": "1.0"}, faults=slow, speed=1) as it:
+        with trio.move_on_after(1.5):
+            await it.tts.synthesize(LONG)
+        spoken = await it.tts.synthesize("Yes.")
+    [closed] = it.events("close", connection=0)
+    assert (closed["time"], closed["data"]["by"]) == (1.5, "client")
+    cut, whole = it.server.segments[0], it.server.segments[-1]
+    assert cut.sent < cut.samples
+    assert (cut.connection, whole.connection) == (0, 1)
+    assert spoken.timeline.connected == spoken.timeline.requested == 1.5
     assert it.runs(spoken.turn) == it.asked("Yes.")
 
 
@@ -453,6 +525,10 @@ async def test_l10_a_voice_that_is_not_there_is_an_error(autojump_clock, protoco
         {"sample_rate": "24000"},
         {"temperature": 1.5},
         {"temperature": "hot"},
+        {"temperature": None},
+        {"top_p": None},
+        {"seed": "x"},
+        {"seed": 1.5},
         {"top_p": -0.1},
         {"ws_url": "ftp://api.lmnt.com"},
         {"ws_url": "wss://"},

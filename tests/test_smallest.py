@@ -11,6 +11,7 @@ import trio
 from deepgram_talk import FLUSH, Talk, chunks
 
 from voicetrio import open_audio_sink
+from voicetrio._dialect import Refused
 from voicetrio._link.nursery import open_plain_nursery
 from voicetrio.errors import (
     AuthenticationError,
@@ -18,7 +19,9 @@ from voicetrio.errors import (
     ConfigurationError,
     LinkClosed,
     ProviderError,
+    ProviderStalled,
     RateLimited,
+    ServiceUnavailable,
 )
 from voicetrio.simulators import Faults
 from voicetrio.simulators.smallest import SmallestOptions, SmallestSimulator
@@ -118,7 +121,7 @@ async def test_m2_another_backoff_is_sent_too(autojump_clock):
 # M3, M4 -- failures that are a success
 
 
-@websockets
+@pytest.mark.parametrize("mode", [SOCKET, CONTINUATIONS, LEGACY, SSE], ids=["socket", "continuations", "legacy", "sse"])
 @pytest.mark.parametrize("shape", ["message", "error"])
 @pytest.mark.parametrize("after", [0, 3])
 async def test_m3_an_error_of_the_servers_is_raised(autojump_clock, mode, shape, after):
@@ -140,6 +143,36 @@ async def test_m3_a_refused_request_is_raised(autojump_clock, mode, shape, ids):
             await it.tts.synthesize("Nobody has this voice.", voice_id="nobody")
         spoken = await it.tts.synthesize("But this one.", voice_id="felix")
     assert it.runs(spoken.turn) == it.asked("But this one.")
+
+
+SHAPES = [
+    ('{"status":"error","message":"It broke."}', ProviderError, "It broke.", None),
+    ('{"status":"error","error":"It broke."}', ProviderError, "It broke.", None),
+    ('{"error":"It broke."}', ProviderError, "It broke.", None),
+    ('{"status":"error","error":{"message":"It broke.","code":"BROKEN"}}', ProviderError, "It broke.", "BROKEN"),
+    ('{"error":{"message":"It broke.","code":503}}', ServiceUnavailable, "It broke.", 503),
+    ('{"error":{"message":"Concurrency limit exceeded."}}', RateLimited, "Concurrency limit exceeded.", None),
+    ('{"status":"error","message":"Invalid voice."}', BadRequest, "Invalid voice.", None),
+    ('{"status":"error"}', ProviderError, "an error without a word", None),
+]
+
+
+@pytest.mark.parametrize(("shape", "kind", "words", "code"), SHAPES, ids=[shape for shape, *_ in SHAPES])
+@pytest.mark.parametrize("mode", [SOCKET, CONTINUATIONS, SSE], ids=["socket", "continuations", "sse"])
+def test_m3_each_shape_of_an_error_is_read(mode, shape, kind, words, code):
+    """The original knew one of them."""
+    smallest = SmallestAITTS(api_key="key", **mode)
+    dialect = smallest._new_dialect(lambda: 0.0)
+    dialect.begin(1, smallest)
+    list(dialect.say("Hello there."))
+    list(dialect.end())
+    if mode is SSE:
+        dialect.receive("{}")
+        shape = f"event: error\ndata: {shape}\n\n".encode()
+    [refused] = dialect.receive(shape)
+    assert (type(refused), refused.turn, type(refused.error)) == (Refused, 1, kind)
+    assert (refused.error.message, refused.error.code) == (words, code)
+    assert refused.error.status == (code if isinstance(code, int) else None)
 
 
 @every_mode
@@ -184,7 +217,7 @@ async def test_m4_a_connection_lost_before_the_first_audio_is_replaced(autojump_
 # M5 -- an interruption that the server never hears of
 
 
-@websockets
+@every_mode
 async def test_m5_an_interruption_frees_the_slot(autojump_clock, mode):
     """The original's server spoke on, and refused the next turn, which was a success without a sample."""
     async with talk(provider=mode, running_limit=1) as it:
@@ -220,7 +253,9 @@ async def test_m5_what_the_server_says_after_a_cancellation_is_not_heard(autojum
     assert it.runs(spoken.turn) == it.asked("Yes.")[-1:]
 
 
-@pytest.mark.parametrize("mode", [SOCKET, LEGACY], ids=["socket", "legacy"])
+@pytest.mark.parametrize(
+    "mode", [SOCKET, HTTP, SSE, LEGACY, LEGACY_HTTP], ids=["socket", "http", "sse", "legacy", "legacy http"]
+)
 async def test_m5_without_a_cancellation_the_connection_is_given_up(autojump_clock, mode):
     """The original kept it, and the server its slot."""
     async with talk(provider=mode, speed=1) as it:
@@ -236,9 +271,10 @@ async def test_m5_without_a_cancellation_the_connection_is_given_up(autojump_clo
 # M6 -- sentences that wait for one another
 
 
-async def test_m6_a_sentence_is_asked_for_before_the_one_ahead_has_ended(autojump_clock):
+@pytest.mark.parametrize("interleave", [True, False])
+async def test_m6_a_sentence_is_asked_for_before_the_one_ahead_has_ended(autojump_clock, interleave):
     """The original waited for 250 ms of silence after each: 0.63 s for two sentences of 50 ms."""
-    async with talk(ms_per_char=1, frame_ms=10, speed=1) as it:
+    async with talk(ms_per_char=1, frame_ms=10, speed=1, interleave=interleave) as it:
         spoken = await it.tts.synthesize("".join(TWO))
         assert trio.current_time() < 2 * 0.137 + seconds(it) + 0.05
     assert texts(it) == list(TWO)
@@ -248,9 +284,10 @@ async def test_m6_a_sentence_is_asked_for_before_the_one_ahead_has_ended(autojum
     assert it.runs(spoken.turn) == it.asked(*TWO)
 
 
-async def test_m6_a_context_has_all_sentences_of_a_turn(autojump_clock):
+@pytest.mark.parametrize("echo", [True, False])
+async def test_m6_a_context_has_all_sentences_of_a_turn(autojump_clock, echo):
     """The original's server never saw two sentences together."""
-    async with talk(provider=CONTINUATIONS) as it:
+    async with talk(provider=CONTINUATIONS, echo=echo) as it:
         spoken = await it.tts.synthesize(chunks(TWO[0], 0.5, TWO[1]))
     assert len({message["context_id"] for message in it.sent()}) == 1
     assert [message["continue"] for message in it.sent()] == [True, True, False]
@@ -258,11 +295,14 @@ async def test_m6_a_context_has_all_sentences_of_a_turn(autojump_clock):
     assert it.runs(spoken.turn) == it.asked()
 
 
-@pytest.mark.parametrize(("ids", "echo"), [(True, True), (False, True), (False, False)])
-async def test_m6_a_server_that_takes_one_request_at_a_time_gets_one(autojump_clock, ids, echo):
+@pytest.mark.parametrize("ids", [True, False])
+@pytest.mark.parametrize("echo", [True, False])
+@pytest.mark.parametrize("interleave", [True, False])
+@pytest.mark.parametrize("shape", ["message", "error"])
+async def test_m6_a_server_that_takes_one_request_at_a_time_gets_one(autojump_clock, ids, echo, interleave, shape):
     """Asking ahead must not cost a sentence where the account allows a single request."""
     text = "".join(TWO) + " And the third sentence comes last."
-    async with talk(running_limit=1, error_ids=ids, echo=echo) as it:
+    async with talk(running_limit=1, error_ids=ids, echo=echo, interleave=interleave, error_shape=shape) as it:
         spoken = await it.tts.synthesize(text)
     assert "".join(segment.text for segment in it.server.segments) == text
     assert it.runs(spoken.turn) == it.asked()
@@ -283,14 +323,16 @@ async def test_m7_audio_is_heard_without_an_echo(autojump_clock, mode):
 
 
 @pytest.mark.parametrize("echo", [True, False])
-async def test_m7_sentences_keep_their_order_if_they_come_at_the_same_time(autojump_clock, echo):
-    """Chunks of two requests come in turns."""
-    async with talk(interleave=True, echo=echo) as it:
+@every_mode
+async def test_m7_sentences_keep_their_order_if_they_come_at_the_same_time(autojump_clock, mode, echo):
+    """Chunks of two requests come in turns, where two are asked for at a time."""
+    async with talk(provider=mode, interleave=True, echo=echo) as it:
         spoken = await it.tts.synthesize("".join(TWO))
-    assert it.runs(spoken.turn) == it.asked(TWO[0]) + it.asked(TWO[1])
+    assert it.runs(spoken.turn) == it.asked()
+    assert "".join(segment.text for segment in it.server.segments) == "".join(TWO)
 
 
-@websockets
+@every_mode
 async def test_m7_an_interrupted_turn_is_not_heard_in_the_next_without_an_echo(autojump_clock, mode):
     """Without an id nothing tells what is of the past, so the connection is given up."""
     async with talk(provider=mode, echo=False, cancel="ignored") as it:
@@ -316,6 +358,19 @@ async def test_m8_a_cut_body_is_an_error_and_nothing_is_heard_twice(autojump_clo
     assert len(it.sent()) == 1
 
 
+@over_http
+async def test_m8_a_body_that_stalls_in_the_middle_is_an_error(autojump_clock, mode):
+    """The original's timeout asked for the text again, from its start."""
+    patience = {"timeout": 7.0, "response_timeout": 2.0}  # over HTTP the first of them counts
+    async with talk(provider={**mode, **patience}, faults={"stall_after": 4}, speed=1) as it:
+        with pytest.raises(ProviderStalled), trio.fail_after(60):
+            await it.tts.synthesize("It is going to stall.")
+        assert trio.current_time() == pytest.approx(0.137 + 3 * 0.04 + 7, abs=0.05)
+    assert [run[:2] for run in it.runs(1)] == [(0, 0)]
+    assert it.runs(1)[0][2] == 4 * 960  # what had come is heard, once
+    assert len(it.sent()) == 1
+
+
 @pytest.mark.parametrize("mode", [HTTP, SSE], ids=["http", "sse"])
 async def test_m8_an_end_without_its_marker_is_an_error(autojump_clock, mode):
     """A body that ends early is not a whole one."""
@@ -335,8 +390,8 @@ async def test_m8_before_the_first_byte_a_request_is_made_again(autojump_clock, 
 
 
 @over_http
-async def test_m8_a_sentence_after_a_whole_one_is_resumed_not_repeated(autojump_clock, mode):
-    """The original began a text anew; here what was said in full is not said again."""
+async def test_m8_each_sentence_of_a_turn_is_asked_for_once(autojump_clock, mode):
+    """A request is a sentence, one after the other on an account that allows one at a time."""
     async with talk(provider=mode, running_limit=1) as it:
         spoken = await it.tts.synthesize("".join(TWO))
     assert texts(it) == list(TWO)
@@ -479,6 +534,48 @@ async def test_m11_a_marker_speaks_what_is_there(autojump_clock, mode):
     assert texts(it) == ["Wait ", "for me"]
     assert [record["time"] for record in it.events("received")] == pytest.approx([0, 5], abs=0.01)
     assert it.runs(spoken.turn) == it.asked("Wait ", "for me")
+
+
+# A turn goes on where it was lost
+
+
+by_request = pytest.mark.parametrize(
+    "mode", [SOCKET, HTTP, SSE, LEGACY, LEGACY_HTTP], ids=["socket", "http", "sse", "legacy", "legacy http"]
+)
+
+
+async def lost_at_the_second(it, after):
+    """Two sentences; in the second the connection is dropped after so many messages, and the spare is not."""
+    yield TWO[0]
+    yield FLUSH
+    await trio.sleep(5)
+    faults = Faults(connections=1, drop_after_messages=after)
+    it.server.options = attrs.evolve(it.server.options, faults=faults)
+    yield TWO[1]
+
+
+@by_request
+async def test_a_connection_lost_between_two_sentences_costs_nothing(autojump_clock, mode):
+    async with talk(provider=mode) as it:
+        spoken = await it.tts.synthesize(lost_at_the_second(it, 0))
+    first, second, again = it.server.segments
+    assert (first.text, second.text, again.text) == (TWO[0], TWO[1], TWO[1])
+    assert [segment.connection for segment in it.server.segments] == [0, 0, 1]
+    assert it.runs(spoken.turn) == [(first.number, 0, first.samples), (again.number, 0, again.samples)]
+    assert spoken.outcome == "completed"
+
+
+@by_request
+async def test_a_connection_lost_within_the_second_sentence_is_an_error(autojump_clock, mode):
+    """To say the rest of it again would be heard."""
+    async with talk(provider=mode) as it:
+        with pytest.raises(LinkClosed):
+            await it.tts.synthesize(lost_at_the_second(it, 3))
+    first, second = it.server.segments
+    [whole, part] = it.runs(1)
+    assert whole == (first.number, 0, first.samples)
+    assert part[:2] == (second.number, 0)
+    assert 0 < part[2] <= 3 * 960
 
 
 # Options

@@ -7,13 +7,13 @@ A new provider writes one class with the methods of :class:`TTSDialect`; the ses
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
 import attrs
 
-from ._link.link import Message
-from .errors import LinkClosed, ProviderError
+from ._link.dialect import LinkDialect, Message
+from .errors import ProviderError
 from .turn import Word
 
 
@@ -33,12 +33,30 @@ class Audio:
 
 
 @attrs.frozen
+class Late:
+    """Audio of what was cancelled has come, so many bytes of PCM; it was not decoded."""
+
+    size: int
+
+
+@attrs.frozen
 class Spoken:
-    """Words and phonemes with their times, in seconds from the first sample that came of the turn on this link."""
+    """Words and phonemes with their times.
+
+    These are in seconds from the first sample that came of the turn on this link, or that comes after the last
+    :class:`TimesRestart`.
+    """
 
     turn: int
     words: tuple[Word, ...] = ()
     phonemes: tuple[Word, ...] = ()
+
+
+@attrs.frozen
+class TimesRestart:
+    """The times of what follows of a turn count from here: from the end of the audio that has come."""
+
+    turn: int
 
 
 @attrs.frozen
@@ -103,58 +121,35 @@ class GateOpened:
     """The provider has acknowledged a cancellation: the oldest that was not."""
 
 
-Event = Audio | Spoken | Answered | Ended | Failed | Refused | Reached | Reply | MoreToSend | GateOpened
+Event = (
+    Audio
+    | Late
+    | Spoken
+    | TimesRestart
+    | Answered
+    | Ended
+    | Failed
+    | Refused
+    | Reached
+    | Reply
+    | MoreToSend
+    | GateOpened
+)
 Step = Message | Pause | Ended
 
 
-class TTSDialect(abc.ABC):
+class TTSDialect(LinkDialect, abc.ABC):
     """One provider's protocol on one connection: messages in, messages and events out, no I/O.
 
     The methods that give steps are read lazily: a step is worked out when the one before it has been sent.  What has a
-    body here is what most protocols need.
+    body here, or in :class:`~voicetrio._link.dialect.LinkDialect`, is what most protocols need.
 
     Attributes:
-        provider: the name that errors carry.
-        request_id: the provider's id of the connection, or of what was asked last, if it gave one.
+        needs_words: whether there must be a letter or digit for something to be spoken, see
+            :func:`~voicetrio.text.says_something`; without, a turn of punctuation alone must bring audio.
     """
 
-    provider: str
-    request_id: str | None = None
-
-    # -- the connection ----------------------------------------------------------------------------------------------
-
-    @property
-    def ready(self) -> bool:
-        """Whether the provider has accepted us: an upgrade alone does not prove the key everywhere."""
-        return True
-
-    @property
-    def worn(self) -> bool:
-        """Whether the link had better be replaced before the next turn."""
-        return False
-
-    @property
-    def spent(self) -> bool:
-        """Whether no further turn can be put on the link."""
-        return False
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - for those that override it
-        """The first messages, given the headers of the upgrade's response."""
-        return ()
-
-    def farewell(self) -> Iterable[Message]:
-        """The last messages of a link on which nothing is under way."""
-        return ()
-
-    def lost(self, error: LinkClosed) -> Iterable[Event]:  # noqa: ARG002 - as above
-        """The connection has ended, before that is reported: some protocols end a turn by it."""
-        return ()
-
-    def explain(self, error: LinkClosed) -> ProviderError:
-        """Say what a close frame means in this protocol."""
-        return error
-
-    # -- turns -------------------------------------------------------------------------------------------------------
+    needs_words: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
@@ -165,11 +160,6 @@ class TTSDialect(abc.ABC):
     def gated(self) -> bool:
         """Whether a cancellation is not acknowledged yet, so that what comes is dropped."""
         return False
-
-    @property
-    def patience(self) -> float | None:
-        """Seconds of silence that mean something now, see :meth:`lapse`; None if silence means nothing."""
-        return None
 
     @abc.abstractmethod
     def begin(self, turn: int, options: Any) -> None:
@@ -205,7 +195,3 @@ class TTSDialect(abc.ABC):
         Raises:
             ProtocolError: if it cannot be understood; the link is given up.
         """
-
-    def lapse(self) -> Iterable[Event]:
-        """Nothing came for `patience` seconds, though we were listening."""
-        return ()

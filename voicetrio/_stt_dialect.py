@@ -7,12 +7,12 @@ A new provider writes one class with the methods of :class:`STTDialect`; the ses
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import attrs
 
-from ._link.link import Message
-from .errors import LinkClosed, ProviderError
+from ._link.dialect import LinkDialect, Message
+from .errors import ProviderError
 from .transcript import STTEvent
 
 
@@ -47,64 +47,17 @@ acknowledges what had been sent a moment before it came.
 """
 
 
-class STTDialect(abc.ABC):
+class STTDialect(LinkDialect, abc.ABC):
     """One provider's protocol on one connection: messages in, messages and events out, no I/O.
 
-    What has a body here is what most protocols need.
+    A link serves one session, so it never wears out.  The farewell is said if the session is left without
+    :meth:`finish`.
 
     Attributes:
-        provider: the name that errors carry.
-        request_id: the provider's id of the connection, if it gave one.
         keepalive: seconds without audio after which silence is sent; None for never.
     """
 
-    provider: str
-    request_id: str | None = None
     keepalive: float | None = None
-
-    # -- the connection ----------------------------------------------------------------------------------------------
-
-    @property
-    def ready(self) -> bool:
-        """Whether the provider has accepted us: an upgrade alone does not prove the key everywhere."""
-        return True
-
-    @property
-    def worn(self) -> bool:
-        """Whether the link had better be replaced.  A link serves one session, so it never wears out."""
-        return False
-
-    @property
-    def spent(self) -> bool:
-        """Whether nothing more can be put on the link."""
-        return False
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - for those that override it
-        """The first messages, given the headers of the upgrade's response."""
-        return ()
-
-    def farewell(self) -> Iterable[Message]:
-        """The last messages of a link, if the session is left without :meth:`finish`."""
-        return ()
-
-    def lost(self, error: LinkClosed) -> Iterable[Event]:  # noqa: ARG002 - as above
-        """The connection has ended, before that is reported: some protocols end a stream by it."""
-        return ()
-
-    def explain(self, error: LinkClosed) -> ProviderError:
-        """Say what a close frame means in this protocol."""
-        return error
-
-    @property
-    def patience(self) -> float | None:
-        """Seconds of silence that mean something now, see :meth:`lapse`; None if silence means nothing."""
-        return None
-
-    def lapse(self) -> Iterable[Event]:
-        """Nothing came for `patience` seconds, though we were listening."""
-        return ()
-
-    # -- the audio ---------------------------------------------------------------------------------------------------
 
     @property
     @abc.abstractmethod

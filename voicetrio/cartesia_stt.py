@@ -15,8 +15,8 @@ import msgspec
 
 from ._format import AudioFormat
 from ._json import decode_json
-from ._link.link import Message
-from ._link.pool import Endpoint
+from ._link.dialect import Message, Silence
+from ._link.endpoint import Endpoint
 from ._options import in_range, key_or_environment, one_of, positive_or_none, secret, text, truth, voice_name, whole
 from ._options import websocket_url as checked_url
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
@@ -290,6 +290,7 @@ class _ManualDialect(_CartesiaDialect):
 
     def __init__(self) -> None:
         super().__init__()
+        self._silence = Silence()
         self._flushes = 0  # not answered
         self._answered = 0  # whose transcript may still come
 
@@ -298,8 +299,11 @@ class _ManualDialect(_CartesiaDialect):
         return self._flushes > 0 or self._finishing
 
     @property
-    def patience(self) -> float | None:
-        return _GRACE if self._answered else None
+    def expires(self) -> float | None:
+        return self._silence.lasting(_GRACE) if self._answered else None
+
+    def missed(self, seconds: float) -> None:
+        self._silence.missed(seconds)
 
     def lapse(self) -> Iterable[Event]:
         return self._settle()
@@ -317,6 +321,7 @@ class _ManualDialect(_CartesiaDialect):
         return [Flushed() for _ in range(answered)]
 
     def _on_notice(self, notice: _Notice) -> Iterable[Event]:
+        self._silence.broken()
         match notice.type:
             case "transcript":
                 return self._on_transcript(notice)

@@ -12,7 +12,6 @@ import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from functools import partial
 from typing import ClassVar
 
 import attrs
@@ -25,11 +24,11 @@ from ._denoise_dialect import Broken, DenoiseDialect, DenoiseEvent, Processed
 from ._denoise_link import LinkInUse
 from ._format import AudioFormat, AudioFrame
 from ._link.connection import ConnectionOptions, Dial
+from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, is_transient
-from ._link.pool import Endpoint, LinkPools
-from ._link.websocket import connect as connect_websocket
+from ._link.pool import LinkPools
 from ._options import positive, positive_or_none
 from .errors import BreakerOpen, ConfigurationError, ProviderError, ProviderStalled, SessionClosed
 from .resample import Resampler
@@ -431,19 +430,11 @@ class DenoiseSession:
             await using.link.send(using.link.dialect.piece(sequence, pcm))
 
     def _make_link(self) -> Link[DenoiseDialect]:
-        policy = self.provider._policy()
-        open_connection = partial(
-            connect_websocket,
-            self._endpoint.url,
-            headers=self._endpoint.headers,
-            options=policy.connection,
-            ssl_context=self._ssl_context,
-            dial=self._dial,
-            provider=self.provider.name,
-        )
-        target = self._endpoint.target(self.provider.name)
-        dialect = self.provider._new_dialect()
-        return Link(dialect, target, open_connection, policy, self._on_events, self._on_lost)
+        provider, endpoint, policy = self.provider, self._endpoint, self.provider._policy()
+        connect = connector(endpoint, provider.name, policy, self._ssl_context, self._dial)
+        target = endpoint.target(provider.name)
+        dialect = provider._new_dialect()
+        return Link(dialect, target, connect, policy, self._on_events, self._on_lost, endpoint.greeting)
 
     async def _on_events(self, link: Link[DenoiseDialect], events: Iterable[DenoiseEvent]) -> None:
         for event in events:

@@ -37,11 +37,11 @@ from ._feed import Feed
 from ._format import AudioFormat, AudioFrame
 from ._intake import Intake
 from ._link.connection import ConnectionOptions, Dial
+from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy
-from ._link.pool import Endpoint, LinkPools
-from ._link.websocket import connect
+from ._link.pool import LinkPools
 from ._options import positive, positive_or_none
 from ._patience import Patience
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
@@ -455,17 +455,10 @@ class STTSession:
 
     def _make_link(self, policy: LinkPolicy) -> Link[STTDialect]:
         provider, endpoint = self.provider, self._endpoint
-        open_connection = partial(
-            connect,
-            endpoint.url,
-            headers=endpoint.headers,
-            options=policy.connection,
-            ssl_context=self._ssl_context,
-            dial=self._dial,
-            provider=provider.name,
-        )
+        connect = connector(endpoint, provider.name, policy, self._ssl_context, self._dial)
         target = endpoint.target(provider.name)
-        return Link(provider._new_dialect(), target, open_connection, policy, self._on_events, self._on_lost)
+        dialect = provider._new_dialect()
+        return Link(dialect, target, connect, policy, self._on_events, self._on_lost, endpoint.greeting)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """What the contract's tests stand on: a simulator, a session, and a player that checks what it plays."""
 
 import collections
+import math
 from contextlib import asynccontextmanager
 
 import attrs
@@ -16,7 +17,9 @@ LEAVING = 1.0
 
 
 class Dialer:
-    """Dials, and knows which streams are open."""
+    """Dials, and knows which streams are open; each takes `delay` seconds."""
+
+    delay = 0.0
 
     def __init__(self, dial, wrap=lambda stream: stream):
         self.dialled = 0
@@ -26,6 +29,7 @@ class Dialer:
 
     async def __call__(self, host, port):
         self.dialled += 1
+        await trio.sleep(self.delay)
         stream = _Watched(self._wrap(await self._dial(host, port)), self.open)
         self.open.add(stream)
         return stream
@@ -278,3 +282,51 @@ class Striker(trio.abc.Instrument):
             self._error = self._error or error
 
     before_task_step = after_task_step = _moment
+
+
+async def speak_into(session, text, scope, result):
+    """Speak within a scope, and note how it ended."""
+    with scope:
+        spoken = await session.synthesize(text)
+        result["outcome"] = spoken.outcome
+    if scope.cancelled_caught:
+        result["cancelled"] = True
+
+
+class Narrow(trio.abc.Stream):
+    """Passes on single bytes; while `room` is 0, it is as full as a socket whose peer does not read."""
+
+    def __init__(self, stream):
+        self.room = math.inf
+        self._stream = stream
+        self._widened = trio.lowlevel.ParkingLot()
+
+    def widen(self):
+        self.room = math.inf
+        self._widened.unpark_all()
+
+    async def send_all(self, data):
+        if self.room >= len(data):
+            self.room -= len(data)
+            await self._stream.send_all(data)
+            return
+        for byte in bytes(data):
+            while not self.room:
+                await self._widened.park()
+            self.room -= 1
+            await self._stream.send_all(bytes([byte]))
+
+    async def receive_some(self, max_bytes=None):
+        return await self._stream.receive_some(max_bytes)
+
+    async def wait_send_all_might_not_block(self):
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self):
+        await self._stream.aclose()
+
+
+class Narrows(list):
+    def __call__(self, stream):
+        self.append(Narrow(stream))
+        return self[-1]

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
+from contract_cases import only
 from contract_tools import Dialer, Player, Stage, chunks
 
 from voicetrio import FlushMarker, open_audio_sink
@@ -126,7 +127,7 @@ async def two_at_once(it):
 
 
 async def lost_and_reconnected(it):
-    it.behave(faults=Faults(drop_after_messages=1, connections=it.server.connections + 1))
+    it.behave(faults=Faults(drop_after_messages=it.case.greeting, connections=it.server.connections + 1))
     await it.session.synthesize(TEXT)
 
 
@@ -146,6 +147,7 @@ def every(number, seed):
     return range(1 + seed % number, 10_000, number)
 
 
+@only("deepgram")
 @pytest.mark.parametrize(
     "part", [connect, first_turn, slow_text, interrupted_early, interrupted_late, lost_and_reconnected]
 )
@@ -157,6 +159,32 @@ async def test_a_part_cut_at_any_step_leaves_the_next_turn_exact(case, part, in_
     assert play.cut > 0.5 * report.steps
 
 
+EVERY_PART = (
+    connect,
+    first_turn,
+    slow_text,
+    interrupted_early,
+    interrupted_late,
+    two_at_once,
+    lost_and_reconnected,
+    refused_and_reconnected,
+)
+
+
+@pytest.mark.parametrize("part", EVERY_PART)
+async def test_in_every_dialect_a_part_cut_at_every_so_many_steps_leaves_the_next_turn_exact(
+    case, part, seed, in_memory, autojump_clock
+):
+    """And everything cut leaves nothing behind."""
+    async with scenario(case, part) as play:
+        report = await sweep_target(play.with_a_next_turn, steps=every(5 if part is connect else 17, seed))
+        report.raise_if_problems()
+        report = await sweep(play.alone, steps=every(41, seed))
+        report.raise_if_problems()
+    assert play.cut > 1
+
+
+@only("deepgram")
 @pytest.mark.parametrize("part", [two_at_once, refused_and_reconnected])
 async def test_a_part_cut_at_every_sixth_step_leaves_the_next_turn_exact(case, part, seed, in_memory, autojump_clock):
     async with scenario(case, part) as play:
@@ -165,6 +193,7 @@ async def test_a_part_cut_at_every_sixth_step_leaves_the_next_turn_exact(case, p
     assert play.cut > 10
 
 
+@only("deepgram")
 @pytest.mark.parametrize("part", [slow_text, two_at_once])
 async def test_a_part_interrupted_at_every_fifth_step_leaves_the_next_turn_exact(
     case, part, seed, in_memory, autojump_clock
@@ -175,6 +204,7 @@ async def test_a_part_interrupted_at_every_fifth_step_leaves_the_next_turn_exact
     assert play.cut > 10
 
 
+@only("deepgram")
 async def test_a_connecting_session_cancelled_at_any_step_leaves_nothing_behind(case, in_memory, autojump_clock):
     async with scenario(case, connect) as play:
         report = await sweep(play.alone)
@@ -182,6 +212,7 @@ async def test_a_connecting_session_cancelled_at_any_step_leaves_nothing_behind(
     assert report.steps > 80
 
 
+@only("deepgram")
 @pytest.mark.parametrize("part", [first_turn, slow_text, interrupted_late, two_at_once, lost_and_reconnected])
 async def test_a_session_cancelled_at_every_ninth_step_leaves_nothing_behind(
     case, part, seed, in_memory, autojump_clock
@@ -192,6 +223,7 @@ async def test_a_session_cancelled_at_every_ninth_step_leaves_nothing_behind(
     assert report.steps > 10
 
 
+@only("deepgram")
 async def test_a_session_left_while_it_speaks_and_cancelled_at_any_step(case, in_memory, autojump_clock):
     async with scenario(case, first_turn) as play:
         report = await sweep(play.left_while_speaking)
@@ -199,6 +231,7 @@ async def test_a_session_left_while_it_speaks_and_cancelled_at_any_step(case, in
     assert report.steps > 100
 
 
+@only("deepgram")
 @pytest.mark.parametrize(("part", "number"), [(connect, 47), (first_turn, 97)])
 async def test_cancelled_twice(case, part, number, seed, in_memory, autojump_clock):
     """First the part, and then everything, at any step of the clean-up and of what follows."""
@@ -208,6 +241,7 @@ async def test_cancelled_twice(case, part, number, seed, in_memory, autojump_clo
     assert report.steps > 50
 
 
+@only("deepgram")
 async def test_on_real_sockets_nothing_is_left_behind(case, seed):
     """No task, and no descriptor either."""
     async with case.make_simulator(ms_per_char=5, first_audio=0.0, speed=1000.0).serve() as server:

@@ -12,6 +12,7 @@ from websocket_peer import PROVIDER, echo, lockstep, memory_connect, memory_dial
 from voicetrio import errors
 from voicetrio._link import _stream
 from voicetrio._link.connection import ConnectionOptions
+from voicetrio._link.endpoint import Endpoint
 from voicetrio._link.websocket import connect
 
 
@@ -443,3 +444,10 @@ async def test_cancelling_a_connect_closes_the_socket():
                     raise AssertionError("connected")
             assert scope.cancelled_caught
             await closed.wait()
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 70, "1.2.3.999", "127.0.0.01", "[::1", "[1:2]"])
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+def test_a_host_that_can_be_none_is_refused_before_anything_is_sent(scheme, host):
+    with pytest.raises(errors.ConfigurationError):
+        Endpoint(f"{scheme}://{host}/path")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WEBSOCKET = ("ws", "wss")
 HTTP = ("http", "https")
+_NUMERIC = re.compile(r"[0-9.]+")
 _DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 # RFC 3986: what may stand in a URL unencoded.  Anything else, a space or a line break above all, would end up in the
@@ -84,6 +86,7 @@ class Target:
             raise ConfigurationError(f"the URL must begin with {wanted}, not {scheme or 'no scheme'}")
         if not host:
             raise ConfigurationError("the URL has no host")
+        _check_host(host)
         if "@" in parts.netloc:
             raise ConfigurationError("a URL with user name or password is refused: put credentials in a header")
         if parts.fragment:
@@ -126,6 +129,19 @@ class Target:
                 shown.__cause__ = shown.__context__ = None
                 return
             shown = cause
+
+
+def _check_host(host: str) -> None:
+    """Refuse what is neither an address nor a name of hosts, in whichever of the libraries below it would come up."""
+    try:
+        if ":" in host:
+            IPv6Address(host)
+        elif _NUMERIC.fullmatch(host):
+            IPv4Address(host)
+        else:
+            host.encode("idna")
+    except ValueError as error:  # so is UnicodeError
+        raise ConfigurationError(f"{host} is not a host: {error}") from None
 
 
 def _encoded_header(name: str, value: str) -> tuple[bytes, bytes]:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from .._json import decode_audio
-from .._link.pool import Endpoint
+from .._link.endpoint import Endpoint
 from .._options import endpoint_url, key_or_environment
 from ..errors import (
     AuthenticationError,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from .._link.link import Message
+from .._link.dialect import Message, Silence
 from .._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
 from ..errors import BadRequest, LinkClosed, ProtocolError, ProviderError
 from ..transcript import SpeechEnded, SpeechStarted, Transcript, TurnEnded
@@ -51,7 +51,6 @@ class GatewaySTTDialect(STTDialect):
     keepalive = _KEEPALIVE
 
     def __init__(self, options: STT) -> None:
-        self._greeting = message("config", options.config)
         self._final_by_default = options.final_by_default
         self._inferred_end = options.inferred_end
         self._asked = 0  # flushes behind which no final transcript has come
@@ -59,12 +58,13 @@ class GatewaySTTDialect(STTDialect):
         self._finishing = False
         self._open = False  # an interim transcript has come since the last final one
         self._turn = _Turn()
+        self._silence = Silence()
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
         self.request_id = headers.get("x-request-id")
-        return (self._greeting,)
+        return ()
 
     def explain(self, error: LinkClosed) -> ProviderError:
         if error.code != 1008:
@@ -81,19 +81,21 @@ class GatewaySTTDialect(STTDialect):
         return self._open and (self._asked > 0 or self._finishing)
 
     @property
-    def patience(self) -> float | None:
+    def expires(self) -> float | None:
         if self._open:
             return None
         if self._asked and self._finishing:
-            return self._inferred_end
-        return _AFTER_FINAL if self._answered else None
+            return self._silence.lasting(self._inferred_end)
+        return self._silence.lasting(_AFTER_FINAL) if self._answered else None
+
+    def missed(self, seconds: float) -> None:
+        self._silence.missed(seconds)
 
     def lapse(self) -> Iterable[Event]:
-        if self.patience is None:
-            return ()
-        if self._finishing:
-            return (Finished(inferred=True),)
         answered, self._answered = self._answered, 0
+        if self._finishing:
+            self._asked = 0
+            return (Finished(inferred=True),)
         return [Flushed() for _ in range(answered)]
 
     def audio(self, pcm: bytes) -> Message:
@@ -101,6 +103,7 @@ class GatewaySTTDialect(STTDialect):
 
     def flush(self) -> Iterable[Message]:
         self._asked += 1
+        self._silence.broken()
         return (_FLUSH,)
 
     def finish(self) -> Iterable[Message]:
@@ -110,6 +113,7 @@ class GatewaySTTDialect(STTDialect):
     # -- what comes --------------------------------------------------------------------------------------------------
 
     def receive(self, message: Message) -> Iterable[Event]:
+        self._silence.broken()
         notice = decode(message) if isinstance(message, str) else None
         if notice is None:
             return ()  # an acknowledgement; and nothing is known that would be binary

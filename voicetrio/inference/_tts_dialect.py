@@ -8,11 +8,11 @@ inferred, after which the link is not used again, as more may come.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from .._dialect import Answered, Audio, Ended, Event, Failed, Step, TTSDialect
-from .._link.link import Message
+from .._dialect import Answered, Audio, Ended, Event, Failed, Late, Step, TTSDialect
+from .._link.dialect import Message, Silence
 from ..errors import LinkClosed
 from ._gateway import NAME, decode, message
 from ._tts_batches import Batches
@@ -36,11 +36,11 @@ class GatewayTTSDialect(TTSDialect):
     provider = NAME
 
     def __init__(self, options: TTS) -> None:
-        self._greeting = message("config", options.config)
         self._headers = WavHeaders(options.sample_rate, 1, NAME)
         self._used = False  # a turn has been on the link
         self._tells = False  # … and the end of something was told
         self._doubtful = False  # the end of a turn was inferred: more of it may come
+        self._silence = Silence()
         self._forget()
 
     def _forget(self) -> None:
@@ -63,9 +63,6 @@ class GatewayTTSDialect(TTSDialect):
     def spent(self) -> bool:
         return self._doubtful
 
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - they tell nothing
-        return (self._greeting,)
-
     # -- turns -------------------------------------------------------------------------------------------------------
 
     @property
@@ -76,7 +73,14 @@ class GatewayTTSDialect(TTSDialect):
         return self._tells and self._unfinished and self._completions < self._flushes
 
     @property
-    def patience(self) -> float | None:
+    def expires(self) -> float | None:
+        return self._silence.lasting(self._patience())
+
+    def missed(self, seconds: float) -> None:
+        self._silence.missed(seconds)
+
+    def _patience(self) -> float | None:
+        """Seconds of silence that mean something now."""
         if not self._complete:
             return None
         if self._asked:
@@ -102,6 +106,7 @@ class GatewayTTSDialect(TTSDialect):
     def end(self) -> Iterator[Step]:
         yield from self._ask(self._batches.flush(last=True))
         self._complete = True
+        self._silence.broken()
         if self._completions >= self._flushes:
             yield self._over()
 
@@ -131,6 +136,7 @@ class GatewayTTSDialect(TTSDialect):
     # -- what comes --------------------------------------------------------------------------------------------------
 
     def receive(self, message: Message) -> Iterable[Event]:
+        self._silence.broken()
         if isinstance(message, bytes):
             return self._on_audio(self._headers.strip(message))
         notice = decode(message)
@@ -143,7 +149,7 @@ class GatewayTTSDialect(TTSDialect):
         return self._on_completion() if notice.event == "TTS_COMPLETE" else ()
 
     def lapse(self) -> Iterable[Event]:
-        if self._turn is None or self.patience is None:
+        if self._turn is None:
             return ()
         self._doubtful = True
         return [*self._rest(), self._over(inferred=True)]
@@ -152,7 +158,7 @@ class GatewayTTSDialect(TTSDialect):
         if self._turn is None or not self._said:
             late = LinkClosed("audio came of a turn that was over", provider=NAME, code=1006)
             # How much more comes is not known, and nothing could tell it from the next turn's.
-            return (Audio(-1, pcm), Failed(None, late)) if pcm and self._used else (Audio(-1, pcm),)
+            return (Late(len(pcm)), Failed(None, late)) if pcm and self._used else (Late(len(pcm)),)
         if pcm:
             self._heard = self._unfinished = True
             self._asked = self._completed = False

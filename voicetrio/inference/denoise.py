@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from .._denoise_dialect import Broken, DenoiseDialect, DenoiseEvent, Processed
+from .._link.endpoint import Endpoint
 from .._link.link import Message
-from .._link.pool import Endpoint
 from .._options import secret, text, voice_name, whole
 from ..audio import AudioFormat
 from ..denoise import DenoiseProvider
@@ -157,19 +157,13 @@ class Denoise(DenoiseProvider):
         )
 
     def _new_dialect(self) -> DenoiseDialect:
-        return _Dialect(self._endpoint().greeting)
+        return _Dialect()
 
 
 class _Dialect(DenoiseDialect):
     """Audio that comes back as an event, a message of its own, or binary; with its number, or in order."""
 
     provider = NAME
-
-    def __init__(self, greeting: tuple[str, ...]) -> None:
-        self._greeting = greeting
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - it tells nothing
-        return self._greeting
 
     def farewell(self) -> Iterable[Message]:
         return (message("stop"),)

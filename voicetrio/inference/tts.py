@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import attrs
+import msgspec
 
 from .._dialect import TTSDialect
+from .._link.endpoint import Endpoint
 from .._link.policy import LinkPolicy
-from .._link.pool import Endpoint
-from .._options import positive, positive_or_none, secret, text, truth, voice_name
+from .._options import one_of, positive, positive_or_none, secret, text, truth, voice_name
 from ..audio import AudioFormat
-from ..errors import ConfigurationError
 from ..tts import TTSProvider
 from ._gateway import (
     NAME,
@@ -34,10 +34,8 @@ from ._tts_dialect import GatewayTTSDialect
 _PATH = "/v1/tts"
 
 
-def _voice(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """Check a voice: an embedding, written out, has spaces."""
-    if value is not None and not (isinstance(value, str) and value.strip() and value.isprintable()):
-        raise ConfigurationError(f"{attribute.name} must be a name, not {value!r}")
+# What the vendors speak at; none takes all of them.
+_SAMPLE_RATES = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +54,7 @@ class TTS(TTSProvider):
         config: the vendor's configuration, sent as it is.  Options of a turn change what it says of them.
         enable_streaming: ask for the first sentence as soon as it is there, then for more at a time.  Without, for
             what is between two :class:`~voicetrio.text.FlushMarker`, or 500 characters of it.
-        sample_rate: of the audio, in Hz; `config` must not say another.
+        sample_rate: in Hz: 8000, 16000, 22050, 24000, 32000, 44100 or 48000; `config` must not say another.
         base_url: the gateway; ``http`` and ``https`` are taken for ``ws`` and ``wss``.  None for VideoSDK's own.
         token: the token; by default the environment variable ``VIDEOSDK_AUTH_TOKEN``.
         inferred_end: seconds of silence after which a turn is over whose end the gateway does not tell.  Such a turn is
@@ -74,11 +72,11 @@ class TTS(TTSProvider):
 
     provider: str = attrs.field(converter=provider_name, validator=voice_name)
     model_id: str = attrs.field(validator=voice_name)
-    voice_id: str | None = attrs.field(default=None, validator=_voice)
+    voice_id: str | None = attrs.field(default=None, validator=attrs.validators.optional(voice_name))
     language: str = attrs.field(default="en-US", validator=voice_name)
     config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
-    sample_rate: int = 24_000
+    sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
     base_url: str = attrs.field(default=None, converter=url_or_default, validator=text)
     token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
     inferred_end: float = attrs.field(default=4.5, validator=positive)
@@ -223,7 +221,7 @@ class TTS(TTSProvider):
         return TTS(
             provider="cartesia",
             model_id=model_id,
-            voice_id=str(voice_id),
+            voice_id=voice_id if isinstance(voice_id, str) else msgspec.json.encode(voice_id).decode(),
             language=language,
             sample_rate=sample_rate,
             config=own | json_object(config),

@@ -36,6 +36,10 @@ from .cartesia_api import CartesiaAPISimulator as CartesiaAPISimulator
 from .cartesia_stt import CartesiaSTTOptions as CartesiaSTTOptions
 from .cartesia_stt import CartesiaSTTSimulator as CartesiaSTTSimulator
 from .cartesia_stt import Cue as Cue
+from .chat import ChatOptions as ChatOptions
+from .chat import ChatReply as ChatReply
+from .chat import ChatSimulator as ChatSimulator
+from .chat import ScriptedCall as ScriptedCall
 from .deepgram import DeepgramOptions as DeepgramOptions
 from .deepgram import DeepgramSimulator as DeepgramSimulator
 from .gateway import GatewayOptions as GatewayOptions

@@ -55,7 +55,6 @@ class GatewayTTSSession:
         self._configured = trio.Event()
         self._jobs_in, self._jobs_out = trio.open_memory_channel[Segment](MAX_JOBS)
         self._buffer = ""
-        self._headers = 0  # that went out
 
     @property
     def _options(self) -> GatewayTTSOptions:

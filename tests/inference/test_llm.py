@@ -1,0 +1,74 @@
+"""The gateway's language models, on the simulated server."""
+
+import inspect
+
+import msgspec
+import pytest
+
+from voicetrio import errors
+from voicetrio.inference.llm import LLM
+from voicetrio.simulators.chat import ChatOptions, ChatReply, ChatSimulator
+
+TOKEN = "a-token-nobody-may-see-93b0"
+
+
+class Step(msgspec.Struct):
+    response: str
+
+
+@pytest.fixture
+async def simulator():
+    return ChatSimulator(ChatOptions(tokens_per_second=None, api_key=TOKEN))
+
+
+async def test_the_request_is_the_gateways(autojump_clock, simulator, monkeypatch):
+    monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", TOKEN)
+    async with simulator.serve_in_memory() as server:
+        llm = LLM.google(base_url=f"http://{server.host}", top_k=5, max_output_tokens=9, config={"stop": ["!"]})
+        async with llm.chat("Hello there.", dial=server.dial) as reply:
+            assert await reply.read() == "Hello there."
+        (request,) = [each["data"] for each in server.log if each["event"] == "request"]
+    assert (request["method"], request["path"]) == ("POST", "/v1/chat/completions")
+    assert request["query"] == {"provider": "google"}
+    assert request["headers"]["authorization"] == "…"
+    assert TOKEN not in str(server.log) + repr(llm)
+    assert simulator.requests[0] == {
+        "model": "gemini-2.0-flash",
+        "messages": [{"role": "user", "content": "Hello there."}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "temperature": 0.7,
+        "max_tokens": 9,
+        "top_k": 5,
+        "stop": ["!"],
+    }
+
+
+async def test_a_structured_answer_is_asked_for_as_the_gateway_wants_it(autojump_clock, simulator):
+    simulator.replies.append(ChatReply(text='{"response": "Hi."}'))
+    async with simulator.serve_in_memory() as server:
+        llm = LLM(provider="sarvam", model_id="m", base_url=f"http://{server.host}", token=TOKEN)
+        asked = llm.chat("?", response_format=Step, spoken_field="response", dial=server.dial)
+        async with asked as reply:
+            assert await reply.read() == "Hi."
+    assert llm.provider == "sarvamai"
+    assert reply.parsed == Step("Hi.")
+    sent = simulator.requests[0]["response_format"]
+    assert (sent["type"], sent["schema"]["properties"]) == ("json_object", {"response": {"type": "string"}})
+
+
+async def test_the_names_and_defaults_of_its_arguments():
+    defaults = {name: each.default for name, each in inspect.signature(LLM).parameters.items()}
+    names = ["provider", "model_id", "temperature", "tool_choice", "max_output_tokens", "top_p", "top_k"]
+    assert set(names) | {"presence_penalty", "frequency_penalty", "base_url", "config"} <= set(defaults)
+    assert (defaults["temperature"], defaults["tool_choice"], defaults["config"]) == (0.7, "auto", None)
+    assert LLM.google(token=TOKEN).base_url.startswith("https://inference-gateway.")
+    assert LLM.google(token=TOKEN, base_url=None, config=None).provider == "google"
+
+
+async def test_errors_carry_the_name_of_the_gateway(autojump_clock, simulator):
+    async with simulator.serve_in_memory() as server:
+        llm = LLM.google(base_url=f"http://{server.host}", token="wrong")
+        with pytest.raises(errors.AuthenticationError, match="videosdk"):
+            async with llm.chat("Hello.", dial=server.dial):
+                pass
