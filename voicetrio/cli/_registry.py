@@ -1,4 +1,4 @@
-"""The names that commands know: one line for each provider and each simulator."""
+"""The names that commands know: one line for each provider, recognizer and simulator."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 
 from ..cartesia import CartesiaTTS
+from ..cartesia_stt import CartesiaSTT
 from ..deepgram import DeepgramTTS
-from ..inference import TTS
+from ..inference import STT, TTS
 from ..lmnt import LMNTTTS
 from ..simulators import (
     CartesiaAPIOptions,
@@ -26,6 +27,7 @@ from ..simulators import (
     SmallestSimulator,
 )
 from ..smallest import SmallestAITTS
+from ..stt import STTProvider
 from ..tts import TTSProvider
 
 
@@ -47,6 +49,14 @@ PROVIDERS: dict[str, Callable[..., TTSProvider]] = {
     "inference-sarvam": TTS.sarvam,
     "lmnt": LMNTTTS,
     "smallest": SmallestAITTS,
+}
+
+RECOGNIZERS: dict[str, Callable[..., STTProvider]] = {
+    "cartesia": CartesiaSTT,
+    "deepgram": STT.deepgram,
+    "google": STT.google,
+    "inference": STT,
+    "sarvam": STT.sarvam,
 }
 
 SIMULATORS: dict[str, SimulatorEntry] = {

@@ -8,6 +8,7 @@ import attrs
 
 from ._router import Router
 from .gateway_denoise import GatewayDenoiseOptions, GatewayDenoiseSimulator
+from .gateway_stt import GatewaySTTOptions, GatewaySTTSimulator
 from .gateway_tts import GatewayTTSOptions, GatewayTTSSimulator
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ __all__ = ["GatewayOptions", "GatewaySimulator"]
 
 
 @attrs.frozen(kw_only=True)
-class GatewayOptions(GatewayTTSOptions, GatewayDenoiseOptions):
-    """How the simulated gateway behaves: the options of its endpoints in one."""
+class GatewayOptions(GatewayTTSOptions, GatewayDenoiseOptions, GatewaySTTOptions):
+    """How the simulated gateway behaves: the options of its endpoints in one, those of the same name for all."""
 
 
 class GatewaySimulator(Router[GatewayOptions]):
@@ -40,5 +41,6 @@ class GatewaySimulator(Router[GatewayOptions]):
         endpoints: dict[str, Simulator[Any]] = {
             GatewayTTSSimulator.endpoint: GatewayTTSSimulator(options, voice=voice),
             GatewayDenoiseSimulator.path: GatewayDenoiseSimulator(options),
+            GatewaySTTSimulator.endpoint: GatewaySTTSimulator(options),
         }
         super().__init__(options, endpoints)
