@@ -92,6 +92,7 @@ class Feed:
         else:
             return ()
         self.watch()
+        self.link.listen_on()  # silence may have another meaning now
         return messages
 
     def silence(self) -> Message:

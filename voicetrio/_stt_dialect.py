@@ -23,7 +23,13 @@ class Flushed:
 
 @attrs.frozen
 class Finished:
-    """All audio that was sent on this link is final, and nothing more will come."""
+    """All audio that was sent on this link is final, and nothing more will come.
+
+    Attributes:
+        inferred: whether that is concluded from silence, as the provider does not say so.
+    """
+
+    inferred: bool = False
 
 
 @attrs.frozen

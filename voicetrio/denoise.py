@@ -35,8 +35,10 @@ from .resample import Resampler
 
 # Round trips of which the latency is told.
 _WINDOW = 200
-# As after so many failures the session waits before it connects anew.
-_PATIENT = 5
+# A link that lived so many seconds was one: after its end the session connects at once.
+_LIVED = 4.0
+# However long a provider says that it wants to be left alone, this is longest: the audio goes on raw meanwhile.
+_MOST_PAUSE = 60.0
 
 
 @attrs.frozen(kw_only=True)
@@ -195,8 +197,7 @@ class DenoiseSession:
         self._delay = wire.samples(provider.delay) - self._fade  # samples after which a sample is decided
         self._patience = provider.delay - provider.fade
         self._line = DelayLine(wire.channels, self._fade)
-        self._odd = b""
-        self._out = bytearray()
+        self._waiting = bytearray()  # given, and not taken into the line
         self._inward = _resampler(fmt.sample_rate, wire.sample_rate, wire.channels)
         self._outward = _resampler(wire.sample_rate, fmt.sample_rate, wire.channels)
         self._given = 0  # samples of the caller's, per channel
@@ -275,9 +276,9 @@ class DenoiseSession:
         self._check()
         if self._ended:
             raise SessionClosed("the audio was finished")
-        self._take_in(pcm)
         with self._alone():
-            await self._decide(self._line.end - self._delay)
+            self._waiting += pcm
+            await self._take_in()
         return self._come_out()
 
     async def finish(self) -> bytes:
@@ -293,12 +294,13 @@ class DenoiseSession:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed:
             raise SessionClosed("the session is closed")
-        if not self._ended:
-            self._ended = True
-            if self._inward is not None:
-                self._put(self._inward.flush())
-            self._cut_pieces(final=True)
         with self._alone():
+            await self._take_in()
+            if not self._ended:
+                self._ended = True
+                if self._inward is not None:
+                    self._put(self._inward.flush())
+                self._cut_pieces(final=True)
             await self._decide(self._line.end)
         return self._come_out(final=True)
 
@@ -327,14 +329,19 @@ class DenoiseSession:
         finally:
             self._in_use = False
 
-    def _take_in(self, pcm: bytes) -> None:
-        data = self._odd + pcm
-        end = len(data) - len(data) % self.format.sample_width
-        self._odd = data[end:]
-        self._given += end // self.format.sample_width
-        data = with_channels(data[:end], self.format.channels, self._wire.channels)
-        self._put(data if self._inward is None else self._inward.process(data))
-        self._cut_pieces()
+    async def _take_in(self) -> None:
+        """Take what was given, a little at a time, so that the provider has its time for all of it."""
+        step = max(1, self.format.samples(self.provider.delay)) * self.format.sample_width
+        while len(self._waiting) >= self.format.sample_width:
+            taken = min(step, len(self._waiting))
+            taken -= taken % self.format.sample_width
+            data = bytes(self._waiting[:taken])
+            del self._waiting[:taken]
+            self._given += taken // self.format.sample_width
+            data = with_channels(data, self.format.channels, self._wire.channels)
+            self._put(data if self._inward is None else self._inward.process(data))
+            self._cut_pieces()
+            await self._decide(self._line.end - self._delay)
 
     def _put(self, pcm: bytes) -> None:
         self._line.put(pcm)
@@ -349,6 +356,9 @@ class DenoiseSession:
             self._pieces.append((self._sequence, bytes(self._unsent[:size])))
             del self._unsent[:size]
             self._sequence += 1
+        while self._pieces and self._piece * (self._pieces[0][0] + 1) <= self._line.decided:
+            self._pieces.popleft()
+            self._counts["skipped"] += 1
         self._to_send.unpark_all()
 
     async def _decide(self, until: int) -> None:
@@ -356,20 +366,17 @@ class DenoiseSession:
         line = self._line
         while line.decided < until:
             line.decide(line.ready(until))
+            while self._arrivals and self._arrivals[0][0] <= line.decided:
+                self._arrivals.popleft()
             if line.decided >= until:
                 break
-            due = self._due(line.decided)
+            arrived_until, arrived = self._arrivals[0]
+            due = arrived + self._patience
             if trio.current_time() >= due:
-                line.decide(min(until, self._arrivals[0][0]))
+                line.decide(min(until, arrived_until))
                 continue
             with trio.CancelScope(deadline=due):
                 await self._changed.park()
-
-    def _due(self, position: int) -> float:
-        """Until when the processed version of a sample may come."""
-        while self._arrivals[0][0] <= position:
-            self._arrivals.popleft()
-        return self._arrivals[0][1] + self._patience
 
     def _come_out(self, *, final: bool = False) -> bytes:
         pcm = self._line.take(final=final)
@@ -386,30 +393,33 @@ class DenoiseSession:
     # -- the provider's side -----------------------------------------------------------------------------------------
 
     async def _keep_a_link(self) -> None:
-        pool = self._pools.get(self._endpoint, self.provider._policy(), self._make_link)
-        while True:
+        policy = self.provider._policy()
+        pool = self._pools.get(self._endpoint, policy, self._make_link)
+        failures = 0
+        while not self._closed:
+            error: ProviderError | None
+            began = trio.current_time()
             try:
                 link = await pool.acquire()
-            except ProviderError as error:
-                self._counts["errors"] += 1
-                if not (is_transient(error) or isinstance(error, BreakerOpen)):
-                    self._fail(error)
-                    return
-                await trio.sleep(error.retry_after or self.provider._policy().pause(_PATIENT))
-                continue
-            using = self._using = LinkInUse(link)
-            self._changed.unpark_all()
-            with using.scope:
-                await self._send_pieces(using)
-            self._using = None
-            pool.release(link, worked=using.answered)
-            if self._closed:
+            except ProviderError as refusal:
+                error = refusal
+            else:
+                using = self._using = LinkInUse(link)
+                self._changed.unpark_all()
+                with using.scope:
+                    await self._send_pieces(using)
+                self._using = None
+                pool.release(link, worked=using.answered)
+                error = link.failure
+            if self._closed or error is None:
                 return
-            if link.failure is not None:
-                self._counts["errors"] += 1
-                if not is_transient(link.failure):
-                    self._fail(link.failure)
-                    return
+            self._counts["errors"] += 1
+            if not (is_transient(error) or isinstance(error, BreakerOpen)):
+                self._fail(error)
+                return
+            failures = 0 if trio.current_time() - began > _LIVED else failures + 1
+            if failures:
+                await trio.sleep(max(policy.pause(failures), min(error.retry_after or 0.0, _MOST_PAUSE)))
 
     def _fail(self, error: ProviderError) -> None:
         self._failure = error
@@ -450,14 +460,13 @@ class DenoiseSession:
             self._using.scope.cancel(reason="the link is lost")
 
     def _on_processed(self, using: LinkInUse, event: Processed) -> None:
-        samples = len(event.pcm) // self._wire.sample_width
-        found = using.find(event.sequence, samples, self._piece) if samples else None
+        pcm = using.whole_samples(event, self._wire.sample_width)
+        found = using.find(event.sequence, len(pcm) // self._wire.sample_width, self._piece) if pcm else None
         if found is None:
             return
-        position, sent_at = found
         self._counts["received"] += 1
-        self._latencies.append(trio.current_time() - sent_at)
-        if not self._line.place(position, event.pcm[: samples * self._wire.sample_width]):
+        self._latencies.append(trio.current_time() - found.sent_at)
+        if not self._line.place(found.position, pcm[: found.samples * self._wire.sample_width]):
             self._counts["late"] += 1
         self._changed.unpark_all()
 

@@ -52,7 +52,7 @@ from .errors import (
     ProviderStalled,
     SessionClosed,
 )
-from .transcript import SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
+from .transcript import Outcome, SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
 
 # Events that wait to be read: then the socket has to wait.
 _MOST_EVENTS = 64
@@ -211,7 +211,7 @@ class STTSession:
         self._intake = Intake(given, self._format)
         self._backlog = Backlog(self._format, provider.buffer_seconds)
         self._finishing = False
-        self._finished = False
+        self._finished: Outcome | None = None
         self._closed = False
         self._error: ProviderError | None = None
         self._scope = trio.CancelScope()
@@ -277,10 +277,13 @@ class STTSession:
             self._more.unpark_all()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
-    async def finish(self) -> None:
+    async def finish(self) -> Outcome:
         """End the audio, and wait until the last final transcript has come: it is the last event of the iteration.
 
         Somebody must iterate meanwhile.  Half a sample at the very end is dropped.
+
+        Returns:
+            Whether the provider said that all is final, or that had to be inferred from its silence.
 
         Raises:
             ProviderStalled: if that takes longer than `finish_timeout`.
@@ -308,9 +311,11 @@ class STTSession:
                     request_id=self._feed.link.request_id if self._feed is not None else None,
                 )
             )
-        if not self._finished:
+        if self._finished is None:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check()
+        assert self._finished is not None
+        return self._finished
 
     def __aiter__(self) -> Self:
         """The session itself."""
@@ -415,7 +420,7 @@ class STTSession:
                 if isinstance(event, Flushed):
                     feed.take_answer()
                 elif isinstance(event, Finished):
-                    self._end()
+                    self._end("completed_inferred" if event.inferred else "completed")
             feed.watch()
         for event in taken:
             if isinstance(event, Failed):
@@ -463,9 +468,9 @@ class STTSession:
         if self._closed:
             raise SessionClosed("the session is closed")
 
-    def _end(self) -> None:
+    def _end(self, outcome: Outcome = "completed") -> None:
         """All has been heard."""
-        self._finished = True
+        self._finished = outcome
         self._backlog.acknowledge(self._backlog.end)
         self._stop()
 

@@ -15,6 +15,9 @@ from .turn import Word
 Kind = Literal["interim", "final", "preflight"]
 """``interim``: may still change.  ``final``: will not.  ``preflight``: the turn has probably ended with this."""
 
+Outcome = Literal["completed", "completed_inferred"]
+"""How the audio of a session ended: the provider said that all is final, or is one that never does and was silent."""
+
 
 @attrs.frozen(kw_only=True)
 class STTEvent:

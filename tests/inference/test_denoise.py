@@ -3,6 +3,7 @@
 import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import attrs
@@ -371,3 +372,83 @@ def test_it_takes_the_originals_arguments(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_channels_that_cannot_be_mapped_are_refused() -> None:
     with pytest.raises(ConfigurationError):
         Denoise.sanas(token=TOKEN).open(48_000, 3)
+
+
+# ---- what an attacker found ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", ["error_frame", "drop_after_messages", "close_after"])
+@pytest.mark.parametrize("after", [0, 1])
+async def test_a_provider_that_fails_again_and_again_is_left_alone_for_longer(
+    autojump_clock: object, fault: str, after: int
+) -> None:
+    async with opened(faults=Faults(**{fault: after})) as (session, server):
+        await in_pieces(session, 20)
+        assert 3 <= server.connections <= 40
+
+
+async def test_without_a_link_the_audio_does_not_pile_up(autojump_clock: object) -> None:
+    async with opened(faults=Faults(handshake="refuse")) as (session, _):
+        await in_pieces(session, 60)
+        assert len(session._pieces) <= 2 * session.provider.delay / session.provider.piece_seconds
+        assert len(session._arrivals) <= 10
+
+
+async def test_with_a_link_nothing_piles_up(autojump_clock: object) -> None:
+    async with opened(latency=0.0) as (session, _):
+        await session.prewarm()
+        await in_pieces(session, 30)
+        assert len(session._arrivals) <= 10
+        assert len(session._pieces) <= 20
+
+
+async def test_answers_in_order_may_be_cut_within_a_sample(autojump_clock: object) -> None:
+    async with opened(answer="binary", odd=True) as (session, _):
+        await session.prewarm()
+        out = b"".join(await in_real_time(session, tagged_pcm(RAW, 0, RATE)))
+    runs = positions(out)
+    assert sum(length for segment, _, length in runs if segment == MARKED) >= RATE - 2 * FRAME
+
+
+async def test_a_call_that_is_refused_takes_nothing(autojump_clock: object) -> None:
+    async with opened(latency=0.1) as (session, _), trio.open_nursery() as nursery:
+        await session.prewarm()
+        nursery.start_soon(session.denoise, bytes(RATE // 2))
+        await trio.testing.wait_all_tasks_blocked()
+        taken = session.statistics().samples_in
+        for call in (partial(session.denoise, bytes(960)), session.finish):
+            with pytest.raises(trio.BusyResourceError):
+                await call()
+        await trio.sleep(2)
+        assert session.statistics().samples_in == RATE // 4 >= taken
+        await session.denoise(b"")
+
+
+async def test_a_provider_that_wants_to_be_left_alone_for_years_is_asked_after_a_minute(
+    autojump_clock: object,
+) -> None:
+    async with opened(faults=Faults(connections=1, refuse_status=429, retry_after=999_999_999)) as (session, _):
+        with trio.fail_after(90):
+            await session.prewarm()
+
+
+async def test_all_of_a_file_may_be_given_at_once(autojump_clock: object) -> None:
+    async with opened() as (session, _):
+        await session.prewarm()
+        out = await session.denoise(tagged_pcm(RAW, 0, 20 * RATE)) + await session.finish()
+    assert positions(out) == [(MARKED, 0, 20 * RATE)]
+
+
+@pytest.mark.parametrize("spelling", ["string", "float"])
+async def test_a_number_may_be_spelt_otherwise(autojump_clock: object, spelling: str, seed: int) -> None:
+    async with opened(loss=0.2, seed=seed, number_as=spelling) as (session, _):
+        await session.prewarm()
+        out = b"".join(await in_real_time(session, tagged_pcm(RAW, 0, RATE)))
+    assert sum(length for *_, length in positions(out)) == RATE
+
+
+async def test_an_answer_that_is_too_long_is_not_believed(autojump_clock: object) -> None:
+    async with opened(padding=99) as (session, _):
+        await session.prewarm()
+        out = b"".join(await in_real_time(session, tagged_pcm(RAW, 0, RATE)))
+    assert sum(length for *_, length in positions(out)) == RATE

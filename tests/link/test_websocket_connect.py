@@ -451,3 +451,19 @@ async def test_cancelling_a_connect_closes_the_socket():
 def test_a_host_that_can_be_none_is_refused_before_anything_is_sent(scheme, host):
     with pytest.raises(errors.ConfigurationError):
         Endpoint(f"{scheme}://{host}/path")
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        "https://gateway/?secret=abc%2Bdef%2Fghi%3D%3DSECRET",
+        '{"token":"abc+def\\/ghi==SECRET"}',
+        " " * 12_790 + "abc+def/ghi==SECRET",
+        "x" * 190 + "abc+def/ghi==SECRET",
+    ],
+)
+def test_a_secret_is_hidden_however_it_comes_back(shown):
+    target = Endpoint("wss://gateway.test/", secrets=("abc+def/ghi==SECRET",)).target("videosdk")
+    for limit in (200, 600):
+        assert "SECRET" not in target.printable(shown, limit)
+        assert "def" not in target.printable(shown, limit)

@@ -101,10 +101,11 @@ class Stage:
                 await trio.sleep(count / self.case.rate * pace)
 
     async def finish(self):
-        """Finish, and read to the end."""
-        await self.session.finish()
+        """Finish, and read to the end; how it ended."""
+        outcome = await self.session.finish()
         with trio.fail_after(1):
             await self.ended.wait()
+        return outcome
 
     @property
     def finals(self):

@@ -19,11 +19,11 @@ UNBROKEN = {"pause_words": 0, "word_ms": 50.0, "phrase_words": 2}
 async def test_all_that_is_said_becomes_final_once(case, autojump_clock):
     async with listening(case) as it:
         await it.talk(4.0)
-        await it.finish()
+        assert await it.finish() == ("completed" if case.tells_end else "completed_inferred")
         it.check_whole()
         assert it.session.statistics().connections == 1
         assert it.session.statistics().samples_sent == it.given
-        assert all(event.request_id for event in it.heard)
+        assert all(bool(event.request_id) == case.ids for event in it.heard)
 
 
 async def test_audio_may_be_cut_at_any_byte(case, seed, autojump_clock):
@@ -288,7 +288,7 @@ async def test_no_secret_is_shown(case, caplog, autojump_clock):
             await it.ended.wait()
             shown = f"{it.error} {it.error!r} {it.session.provider!r} {vars(it.error)} {it.session._endpoint!r}"
             assert KEY not in shown + caplog.text
-            assert KEY not in it.session._endpoint.url
+            assert case.key == "token" or KEY not in it.session._endpoint.url  # the gateway takes it nowhere else
 
 
 async def test_nothing_is_left_on_real_sockets(case):

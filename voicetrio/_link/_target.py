@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
 import attrs
 
 from ..errors import ConfigurationError, ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 WEBSOCKET = ("ws", "wss")
 HTTP = ("http", "https")
@@ -113,12 +113,14 @@ class Target:
 
     def printable(self, text: str, limit: int = _SHOWN_LIMIT) -> str:
         """`text` of the peer's, fit for a message: one line, not long, without the secrets that were sent."""
-        # Far beyond the limit nothing is shown, and a peer may send megabytes.
-        text = text[: 64 * limit]
+        # A peer may send megabytes, of which nothing is shown far beyond the limit; what is cut may end in half a secret.
+        longest = max(map(len, self._secrets), default=0)
+        shown = text[: 64 * limit + longest]
         for secret in self._secrets:
-            text = text.replace(secret, "***")
-        text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-        return text if len(text) <= limit else f"{text[:limit]}…"
+            shown = shown.replace(secret, "***")
+        if len(text) > 64 * limit + longest:
+            shown = shown[: max(0, len(shown) - longest)]
+        return _one_line(shown, limit)
 
     def clean(self, error: ProviderError) -> None:
         """Make all words in an error fit to be shown, and cut off causes that show a secret."""
@@ -129,6 +131,11 @@ class Target:
                 shown.__cause__ = shown.__context__ = None
                 return
             shown = cause
+
+
+def _one_line(text: str, limit: int) -> str:
+    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def _check_host(host: str) -> None:
@@ -161,4 +168,14 @@ def _encoded_header(name: str, value: str) -> tuple[bytes, bytes]:
 def _secrets_in(pairs: Sequence[tuple[str, str]], more: Sequence[str]) -> tuple[str, ...]:
     values = {value for name, value in pairs if value and _SECRET_NAME.search(name)} | set(more)
     values |= {value.rpartition(" ")[2] for value in values}  # without "Bearer " or "Token "
+    values = {form for value in values for form in _spellings(value)}
     return tuple(sorted(values, key=len, reverse=True))
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as a peer may give it back: as it is, percent-encoded, or in JSON."""
+    yield secret
+    for safe in ("", "/"):
+        yield quote(secret, safe=safe)
+        yield quote_plus(secret, safe=safe)
+    yield secret.replace("/", "\\/")

@@ -258,8 +258,9 @@ class Link(Generic[D]):
             message = await self._listen(connection)
             if message is not None:
                 await self._take(message)
-            elif self.dialect.expires is not None and trio.current_time() >= self.dialect.expires:
+            elif (expired := self.dialect.expires) is not None and trio.current_time() >= expired:
                 await self._handle(self.dialect.lapse())
+                assert self.dialect.expires != expired, "lapse() must tell another time, or none"
 
     async def _listen(self, connection: Connection) -> Message | None:
         """Take what comes until silence means something; gives a message if one came in that very moment.

@@ -13,6 +13,7 @@ from .demo import demo
 from .denoise import denoise
 from .say import say
 from .simulate import simulate
+from .transcribe import transcribe
 
 # Doing the same again gives the same: whoever called has to change something first.
 _CALLERS_MOVE = (ConfigurationError, InputError, AuthenticationError, BadRequest)
@@ -34,7 +35,7 @@ def _commands() -> None:
     """Realtime speech on trio."""
 
 
-for _command in (say, denoise, chat, simulate, demo):
+for _command in (say, transcribe, denoise, chat, simulate, demo):
     _commands.add_command(_command)
 
 

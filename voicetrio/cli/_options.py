@@ -6,6 +6,7 @@ import inspect
 import re
 import shutil
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import attrs
@@ -21,6 +22,12 @@ _T = TypeVar("_T")
 
 # A line of a Google style "Attributes:" section: `name: what it is`, with continuations that are indented further.
 _ENTRY = re.compile(r"^    (\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+
+# What providers call the same thing.
+MODEL = ("model", "model_id")
+URL = ("base_url", "ws_url")
+KEY = ("api_key", "token")
+
 _ROLE = re.compile(r":\w+:`[~.]?([^`]*)`")
 
 
@@ -43,6 +50,17 @@ def option_names(cls: Callable[..., Any]) -> frozenset[str]:
     return frozenset(name for name, *_ in _rows(cls))
 
 
+def find_option(cls: Callable[..., Any], names: tuple[str, ...]) -> str:
+    """Which of these names it has."""
+    known = option_names(cls)
+    return next((name for name in names if name in known), names[0])
+
+
+def read_key(path: str | None) -> str | None:
+    """The key in a file, None if there is no file."""
+    return None if path is None else Path(path).read_text(encoding="utf-8", errors="replace").strip()
+
+
 def print_options(cls: Callable[..., Any]) -> None:
     """Print the fields of an attrs class with their defaults, types and documentation; or a function's arguments."""
     width = min(shutil.get_terminal_size().columns, 100)
@@ -52,19 +70,27 @@ def print_options(cls: Callable[..., Any]) -> None:
 
 
 def _rows(cls: Callable[..., Any]) -> Iterator[tuple[str, str, str, str]]:
-    hints, meanings = get_type_hints(cls), _meanings(cls)
-    for field in _fields(cls):
+    hints, meanings, fields = get_type_hints(cls), _meanings(cls), _fields(cls)
+    for field in fields:
         hint = hints[field.name]
         if attrs.has(hint):
             yield from _rows(hint)
         else:
             yield field.name, _type_name(hint), _default(field), meanings.get(field.name, "")
+    if not isinstance(cls, type) and any(each.kind is each.VAR_KEYWORD for each in _parameters(cls)):
+        # What it passes on to the class that it returns.
+        own = {field.name for field in fields}
+        yield from (row for row in _rows(hints["return"]) if row[0] not in own and row[2])
 
 
 def _fields(cls: Callable[..., Any]) -> list[attrs.Attribute[Any] | inspect.Parameter]:
     if isinstance(cls, type):
         return list(attrs.fields(cls))
-    return [each for each in inspect.signature(cls).parameters.values() if each.kind is each.KEYWORD_ONLY]
+    return [each for each in _parameters(cls) if each.kind is each.KEYWORD_ONLY]
+
+
+def _parameters(cls: Callable[..., Any]) -> list[inspect.Parameter]:
+    return list(inspect.signature(cls).parameters.values())
 
 
 def _type_name(hint: Any) -> str:

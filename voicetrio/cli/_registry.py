@@ -1,4 +1,4 @@
-"""The names that commands know: one line for each provider and each simulator."""
+"""The names that commands know: one line for each provider, recognizer and simulator."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import attrs
 
 from ..cartesia import CartesiaTTS
+from ..cartesia_stt import CartesiaSTT
 from ..chat_completions import ChatLLM
 from ..deepgram import DeepgramTTS
-from ..inference import LLM, TTS
+from ..inference import LLM, STT, TTS
 from ..llm import LLMProvider
 from ..lmnt import LMNTTTS
 from ..simulators import (
@@ -31,6 +32,7 @@ from ..simulators import (
     Voice,
 )
 from ..smallest import SmallestAITTS
+from ..stt import STTProvider
 from ..tts import TTSProvider
 
 
@@ -63,6 +65,14 @@ MODELS: dict[str, tuple[type[LLMProvider], tuple[str, ...]]] = {
     "openai": (ChatLLM, ()),
 }
 """Language models: their class, and options that others may replace."""
+
+RECOGNIZERS: dict[str, Callable[..., STTProvider]] = {
+    "cartesia": CartesiaSTT,
+    "deepgram": STT.deepgram,
+    "google": STT.google,
+    "inference": STT,
+    "sarvam": STT.sarvam,
+}
 
 SIMULATORS: dict[str, SimulatorEntry] = {
     "cartesia": SimulatorEntry(CartesiaAPIOptions, CartesiaAPISimulator),

@@ -15,10 +15,10 @@ import trio
 from .._link.nursery import open_plain_nursery
 from ..chat import ChatContext
 from ..errors import InputError
-from ._options import make, option_names, print_options
+from ._options import KEY, MODEL, URL, find_option, make, print_options, read_key
+from ._output import write_all
 from ._registry import MODELS
 from ._status import ENDING, status_of
-from .say import read_key, write_all
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -70,17 +70,14 @@ def chat(
         return 0
     if as_json and question is None:
         raise click.UsageError("--json tells of one answer: give QUESTION")
-    known = option_names(cls)
-    named = {
-        "model" if "model" in known else "model_id": model,
-        "base_url": base_url,
-        "api_key" if "api_key" in known else "token": read_key(api_key_file),
-    }
-    chosen = [f"{key}={value}" for key, value in named.items() if value is not None] + list(pairs)
+    named = {MODEL: model, URL: base_url, KEY: read_key(api_key_file)}
+    chosen = [f"{find_option(cls, names)}={value}" for names, value in named.items() if value is not None]
+    chosen += pairs
     given = {pair.partition("=")[0] for pair in chosen}
-    if not {"model", "model_id"} & given and not presets:
+    presets = tuple(pair for pair in presets if pair.partition("=")[0] not in given)
+    if not given & set(MODEL) and not presets:
         raise click.UsageError("say which model: --model gpt-4o-mini, or what the server calls its own")
-    options = make(cls, [*(pair for pair in presets if pair.partition("=")[0] not in given), *chosen])
+    options = make(cls, [*presets, *chosen])
     context = ChatContext() if system is None else ChatContext().system(system)
     conversation = _Conversation(options, context, _drop if as_json else _print)
     try:

@@ -23,7 +23,8 @@ from ..audio import AudioFormat, open_audio_sink
 from ..errors import InputError, VoiceTrioError
 from ..text import FlushMarker
 from ..wav import WavWriter
-from ._options import make, option_names, print_options
+from ._options import KEY, MODEL, URL, find_option, make, print_options, read_key
+from ._output import write_all
 from ._registry import PROVIDERS
 from ._status import ENDING, status_of
 
@@ -39,11 +40,6 @@ if TYPE_CHECKING:
 
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
 _PROGRESS_SECONDS = 0.1
-
-# What providers call the same thing.
-_MODEL = ("model", "model_id")
-_URL = ("base_url", "ws_url")
-_KEY = ("api_key", "token")
 
 _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]|\n+""")
 
@@ -94,8 +90,10 @@ def say(
         print_options(PROVIDERS[provider])
         return 0
     _check_usage(text, file, output, as_json)
-    named = {_MODEL: model, _URL: base_url, _KEY: read_key(api_key_file)}
-    given = [f"{_find(PROVIDERS[provider], names)}={value}" for names, value in named.items() if value is not None]
+    named = {MODEL: model, URL: base_url, KEY: read_key(api_key_file)}
+    given = [
+        f"{find_option(PROVIDERS[provider], names)}={value}" for names, value in named.items() if value is not None
+    ]
     options = make(PROVIDERS[provider], [*pairs, *given])
     fmt = AudioFormat(options.audio_format.sample_rate if rate is None else rate, options.audio_format.channels)
     words = _words_to_speak(text, file)
@@ -111,12 +109,6 @@ def say(
     return 0 if speech.signal is None else status_of(speech.signal)
 
 
-def _find(provider: Callable[..., TTSProvider], names: tuple[str, ...]) -> str:
-    """Which of these names a provider has."""
-    known = option_names(provider)
-    return next((name for name in names if name in known), names[0])
-
-
 def _check_usage(text: str | None, file: str | None, output: str | None, as_json: bool) -> None:
     if text is not None and file is not None:
         raise click.UsageError("give TEXT or --file, not both")
@@ -126,11 +118,6 @@ def _check_usage(text: str | None, file: str | None, output: str | None, as_json
         raise click.UsageError("-o - and --json both want standard output")
     if output == "-" and os.isatty(_STDOUT):
         raise click.UsageError("-o - writes audio, and standard output is a terminal: pipe it somewhere")
-
-
-def read_key(path: str | None) -> str | None:
-    """What is in a file, without the white space around it."""
-    return None if path is None else Path(path).read_text(encoding="utf-8", errors="replace").strip()
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------
@@ -211,13 +198,6 @@ async def _write_to_wav(wav: WavWriter, frame: AudioFrame) -> None:
 async def _write_to_stdout(frame: AudioFrame) -> None:
     # Whoever reads may be as slow as a loudspeaker.
     await trio.to_thread.run_sync(write_all, _STDOUT, frame.pcm, abandon_on_cancel=True)
-
-
-def write_all(fd: int, data: bytes) -> None:
-    """Write to a file descriptor, for as long as it takes."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(fd, rest) :]
 
 
 class _Speech:

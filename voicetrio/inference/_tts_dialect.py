@@ -125,6 +125,7 @@ class GatewayTTSDialect(TTSDialect):
         self._flushes += 1
         self._asked = True
         self._completed = False
+        self._silence.broken()
         yield _FLUSH
 
     def _over(self, *, inferred: bool = False) -> Ended:
@@ -136,7 +137,6 @@ class GatewayTTSDialect(TTSDialect):
     # -- what comes --------------------------------------------------------------------------------------------------
 
     def receive(self, message: Message) -> Iterable[Event]:
-        self._silence.broken()
         if isinstance(message, bytes):
             return self._on_audio(self._headers.strip(message))
         notice = decode(message)
@@ -160,12 +160,14 @@ class GatewayTTSDialect(TTSDialect):
             # How much more comes is not known, and nothing could tell it from the next turn's.
             return (Late(len(pcm)), Failed(None, late)) if pcm and self._used else (Late(len(pcm)),)
         if pcm:
+            self._silence.broken()
             self._heard = self._unfinished = True
             self._asked = self._completed = False
         return (Audio(self._turn, pcm),)
 
     def _on_completion(self) -> Iterable[Event]:
         self._tells = True
+        self._silence.broken()
         if self._turn is None or not self._flushes:
             return ()
         rest = self._rest()

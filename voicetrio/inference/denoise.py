@@ -35,6 +35,7 @@ from ._gateway import (
 
 # Whatever rate is declared to Sanas, what it takes and gives is this (the gateway's client 1.0.30).
 _SANAS = AudioFormat(48_000, 2)
+_MOST_DIGITS = 20
 _MODEL_RATE = re.compile(r"-(\d+)khz$")
 
 
@@ -185,5 +186,9 @@ class _Dialect(DenoiseDialect):
 
 
 def _number(notice: Notice) -> int | None:
+    """The number that an answer has, as a number of whatever kind or as a string of digits."""
     number = notice.field("seq") if notice.seq is None else notice.seq
-    return number if isinstance(number, int) and not isinstance(number, bool) else None
+    if isinstance(number, str) and number.isdecimal() and len(number) < _MOST_DIGITS:
+        return int(number)
+    whole_number = isinstance(number, int) or (isinstance(number, float) and number.is_integer())
+    return int(number) if whole_number and not isinstance(number, bool) else None

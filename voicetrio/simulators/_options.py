@@ -61,7 +61,8 @@ class SimulatorOptions:
         """Options from ``key=value`` strings.
 
         The keys are the names of the fields of this class and of :class:`Faults`.  Numbers and choices are written
-        as in Python, truths as ``yes`` and ``no``, the absence of an optional value as ``none``.
+        as in Python, truths as ``yes`` and ``no``, lists of words with commas, the absence of an optional value as
+        ``none``.
 
         Raises:
             ValueError: a key is unknown or given twice, or a value is not one of its key's; the message names both.
@@ -76,7 +77,8 @@ Options = SimulatorOptions
 def parse_pairs(cls: Callable[..., _T], pairs: Iterable[str]) -> _T:
     """An instance of an attrs class from ``key=value`` strings; fields that are attrs classes share the namespace.
 
-    `cls` may also be a function, of whose keyword arguments it is then made.
+    `cls` may also be a function, of whose keyword arguments it is then made.  One that takes any others passes them on
+    to the class that it returns.
 
     Raises:
         ValueError: a key is unknown or given twice, or a value does not fit its key.
@@ -112,7 +114,12 @@ def _fields(cls: Callable[..., Any]) -> dict[str, Any]:
     if isinstance(cls, type):
         return {field.name: hints[field.name] for field in attrs.fields(cls)}
     parameters = inspect.signature(cls).parameters.values()
-    return {each.name: hints[each.name] for each in parameters if each.kind is each.KEYWORD_ONLY}
+    own = {each.name: hints[each.name] for each in parameters if each.kind is each.KEYWORD_ONLY}
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return own
+    made = hints["return"]
+    optional = {each.name for each in attrs.fields(made) if each.default is not attrs.NOTHING}
+    return {name: hint for name, hint in _fields(made).items() if name in optional} | own
 
 
 def _keys(cls: Callable[..., Any]) -> list[str]:
@@ -142,7 +149,11 @@ def _value(key: str, hint: Any, text: str) -> Any:
         return _number(key, hint, text)
     if hint is str:
         return text
-    return _object(key, text) if get_origin(hint) in (Mapping, dict) else _headers(key, text)
+    if get_origin(hint) in (Mapping, dict):
+        return _object(key, text)
+    if get_args(hint)[:1] == (str,):
+        return tuple(filter(None, (part.strip() for part in text.split(","))))
+    return _headers(key, text)
 
 
 def _number(key: str, kind: type[int] | type[float], text: str) -> int | float:

@@ -48,6 +48,9 @@ class GatewayDenoiseOptions(SimulatorOptions):
             gives it back as it is.
         answer: as an event, as a message of audio, or binary.
         numbered: whether an answer has the number of its piece; binary ones never have.
+        number_as: how the number is written.
+        odd: send binary answers in pieces of an odd number of bytes.
+        padding: samples of silence that an answer is too long by.
         overtaking: whether an answer may be sent before that of an earlier piece.
         merge: answer this many pieces with one message.
         error_shape: of the error that the fault ``error_frame`` inserts.
@@ -59,6 +62,9 @@ class GatewayDenoiseOptions(SimulatorOptions):
     process: Literal["mark", "soften", "none"] = "mark"
     answer: Literal["event", "audio", "binary"] = "event"
     numbered: bool = True
+    number_as: Literal["number", "string", "float"] = "number"
+    odd: bool = False
+    padding: int = attrs.field(default=0, validator=at_least(0))
     overtaking: bool = False
     merge: int = attrs.field(default=1, validator=at_least(1))
     error_shape: ErrorShape = "data.error"
@@ -134,7 +140,13 @@ class _Session:
                     await self._wake.park()
                 continue
             _, _, sequence, pcm = heapq.heappop(self._due)
-            await self._peer.send(self._message(sequence, pcm), audio=True)
+            for piece in self._cut(pcm + bytes(2 * self._connection.options.padding)):
+                await self._peer.send(self._message(sequence, piece), audio=True)
+
+    def _cut(self, pcm: bytes) -> list[bytes]:
+        options = self._connection.options
+        middle = len(pcm) // 2 | 1
+        return [pcm[:middle], pcm[middle:]] if options.odd and options.answer == "binary" else [pcm]
 
     async def _read(self, message: str | bytes) -> dict[str, Any] | None:
         try:
@@ -177,7 +189,7 @@ class _Session:
         if options.answer == "binary":
             return pcm
         audio = base64.b64encode(pcm).decode()
-        number = {"seq": sequence} if options.numbered and sequence is not None else {}
+        number = {"seq": _SPELLINGS[options.number_as](sequence)} if options.numbered and sequence is not None else {}
         if options.answer == "audio":
             return json.dumps({"type": "audio", "data": audio, **number})
         return event_message("DENOISE_AUDIO", audio=audio, **number)
@@ -191,4 +203,5 @@ def _soften(pcm: bytes) -> bytes:
     return bytes((np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2") // 2).astype("<i2").tobytes())
 
 
+_SPELLINGS: dict[str, Callable[[int], object]] = {"number": int, "string": str, "float": float}
 _PROCESSES: dict[str, Callable[[bytes], bytes]] = {"mark": _mark, "soften": _soften, "none": bytes}
