@@ -194,7 +194,7 @@ def test_options_are_listed_without_the_key(run, monkeypatch):
 
     assert status == 0
     assert "flush_limit=20  (int)\n    flushes that one connection may have" in out
-    assert "connect_timeout=10.0  (float)\n    seconds that connecting may take" in out
+    assert "connect_timeout=10.0  (float)\n    seconds that one connection may take" in out
     assert "secret" not in out
 
 
