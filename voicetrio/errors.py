@@ -8,6 +8,8 @@
     ├── ClosedError                       you used, or closed under it, something that is closed
     │   ├── SessionClosed                 the session's block was left
     │   └── SinkClosed                    the reader of the audio sink went away
+    ├── ToolError                         a function tool cannot do what was asked: the model is told
+    ├── TooManyRounds                     the model went on calling tools
     └── ProviderError                     the provider or the way to it failed
         ├── ConnectError                  no connection came about
         │   ├── ConnectTimeout            … in time
@@ -22,6 +24,7 @@
         │   └── LinkStalled               … because the peer took no data, or answered no ping
         ├── ProviderStalled               connected, but nothing came for too long
         ├── ProtocolError                 the provider said what its protocol does not know
+        │   └── InvalidAnswer             … the model's answer is not of the form that was asked for
         └── NoAudio                       a clean end without one sample for text that was not blank
 
 A refusal at the upgrade is an :class:`UpgradeRejected` *and* the class that says what it means: a 401 is caught both
@@ -56,6 +59,17 @@ class SessionClosed(ClosedError):
 
 class SinkClosed(ClosedError):
     """The audio sink is closed, or nobody will read it any more."""
+
+
+class ToolError(VoiceTrioError):
+    """A function tool cannot do what it was asked for.
+
+    For tools to raise: the message becomes the call's output, for the model to read.
+    """
+
+
+class TooManyRounds(VoiceTrioError):
+    """The model called tools in more rounds than it was given."""
 
 
 class ProviderError(VoiceTrioError):
@@ -149,6 +163,10 @@ class ProviderStalled(ProviderError):
 
 class ProtocolError(ProviderError):
     """The provider said something that its protocol does not know."""
+
+
+class InvalidAnswer(ProtocolError):
+    """The model's answer is not of the form that `response_format` asked for."""
 
 
 class NoAudio(ProviderError):

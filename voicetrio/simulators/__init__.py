@@ -31,6 +31,10 @@ from ._websocket import close_after as close_after
 from ._wire import Disconnected as Disconnected
 from .cartesia import CartesiaOptions as CartesiaOptions
 from .cartesia import CartesiaSimulator as CartesiaSimulator
+from .chat import ChatOptions as ChatOptions
+from .chat import ChatReply as ChatReply
+from .chat import ChatSimulator as ChatSimulator
+from .chat import ScriptedCall as ScriptedCall
 from .deepgram import DeepgramOptions as DeepgramOptions
 from .deepgram import DeepgramSimulator as DeepgramSimulator
 from .lmnt import LMNTOptions as LMNTOptions

@@ -1,0 +1,165 @@
+"""The HTTP connections of a session: one for each exchange under way, and if wanted one in reserve.
+
+Connecting is never part of an exchange.  It runs in the session's nursery, so that an exchange that is cut off, which
+costs its connection, leaves a warm one to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import trio
+
+from ..errors import ProviderError, SessionClosed, VoiceTrioError
+from .connection import Connection
+
+# Seconds for the end of a body whose contents were complete; whoever keeps it open loses the connection.
+_END_TIMEOUT = 1.0
+
+OpenConnection = Callable[[], AbstractAsyncContextManager[Connection]]
+
+
+class Line:
+    """One connection, on which one exchange follows another.
+
+    Attributes:
+        used: whether an exchange was on it before: the server may have closed it in the meantime.
+        settled: whether it was connected, or could not be.
+        failure: what ended it, or kept it from coming about.
+    """
+
+    def __init__(self, open_connection: OpenConnection) -> None:
+        self.used = False
+        self.settled = trio.Event()
+        # What whoever waits gets to hear if the connecting is cancelled with its session.
+        self.failure: VoiceTrioError | None = SessionClosed("the session was closed")
+        self._open = open_connection
+        self._connection: Connection | None = None
+        self._idle: trio.CancelScope | None = None
+        self._given_back = trio.Event()
+        self._whole = False
+        self._over = False
+
+    @property
+    def connection(self) -> Connection:
+        """The connection of a line that was acquired."""
+        assert self._connection is not None
+        return self._connection
+
+    @property
+    def free(self) -> bool:
+        """Whether it can be taken."""
+        return self._idle is not None and not self._over
+
+    def take(self) -> None:
+        """Take a free line for an exchange."""
+        assert self._idle is not None
+        self._idle.cancel(reason="an exchange begins")
+        self._idle = None
+
+    def give_back(self, *, whole: bool) -> None:
+        """The contents of the answer are complete; `whole` if the body's end was received as well."""
+        self._whole = whole
+        self._given_back.set()
+
+    async def drop(self) -> None:
+        """Drop the connection: the server sees it at once.  Cancellation does not cut it short."""
+        self._over = True
+        await self.connection.close()
+        self._given_back.set()
+
+    async def run(self) -> None:
+        """Connect and keep the connection until it ends; never raises because of the peer."""
+        try:
+            async with self._open() as self._connection:
+                self.failure = None
+                while not self._over:
+                    await self._rest()
+                    await self._serve()
+                    self.used = True
+        except ProviderError as error:
+            self.failure = error
+        finally:
+            self._over = True
+            self.settled.set()
+
+    async def _rest(self) -> None:
+        """Wait to be taken.  It raises if the peer leaves."""
+        with trio.CancelScope() as self._idle:
+            self.settled.set()
+            await self.connection.receive()
+            self._over = True  # an answer that nobody asked for
+
+    async def _serve(self) -> None:
+        """Wait for the end of the exchange."""
+        if self._over:
+            return
+        await self._given_back.wait()
+        self._given_back = trio.Event()
+        if self._whole or self._over:
+            return
+        with trio.move_on_after(_END_TIMEOUT) as scope:
+            while await self.connection.receive() != b"":
+                pass
+        self._over = scope.cancelled_caught
+
+
+class Lines:
+    """A session's lines to one server.
+
+    Args:
+        nursery: where they live; the session's.
+        open_connection: opens a connection.
+        reserve: keep one ready while an exchange is under way.
+    """
+
+    def __init__(self, nursery: trio.Nursery, open_connection: OpenConnection, *, reserve: bool) -> None:
+        self._nursery = nursery
+        self._open_connection = open_connection
+        self._reserve = reserve
+        self._lines: list[Line] = []
+
+    async def acquire(self) -> Line:
+        """A line for one exchange: :meth:`Line.give_back` it, or :meth:`Line.drop` it.
+
+        Raises:
+            ProviderError: if no connection came about.
+            SessionClosed: if the session was closed meanwhile.
+
+        Cancelling it leaves the connecting under way, for the next exchange.
+        """
+        line = await self.ready()
+        line.take()
+        if self._reserve and self._free() is None:
+            self._connect()
+        return line
+
+    async def ready(self) -> Line:
+        """Wait until there is a free line; raises and can be cancelled like :meth:`acquire`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while (line := self._free()) is None:
+            coming = self._connect()
+            await coming.settled.wait()
+            if coming.failure is not None:
+                raise coming.failure
+        return line
+
+    def _free(self) -> Line | None:
+        # The one used last: the others are the longest idle, and the likeliest to be closed by the server.
+        return next((line for line in reversed(self._lines) if line.free), None)
+
+    def _connect(self) -> Line:
+        """The line that is being connected; a new one if there is none."""
+        coming = next((line for line in self._lines if not line.settled.is_set()), None)
+        if coming is None:
+            coming = Line(self._open_connection)
+            self._lines.append(coming)
+            self._nursery.start_soon(self._keep, coming)
+        return coming
+
+    async def _keep(self, line: Line) -> None:
+        try:
+            await line.run()
+        finally:
+            self._lines.remove(line)

@@ -1,0 +1,354 @@
+"""A reply: one answer of a language model, while it is arriving."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import attrs
+import msgspec
+import trio
+
+from ._completions import Completion, Usage
+from ._json_stream import FieldStream
+from ._link._handshake import request_id
+from ._link._target import Target
+from ._link.exchange import Line, Lines
+from ._link.policy import LinkPolicy, is_transient
+from ._sse import EventDecoder
+from .chat import ToolCall
+from .errors import (
+    ClosedError,
+    ConnectError,
+    InvalidAnswer,
+    LinkClosed,
+    ProtocolError,
+    ProviderError,
+    ProviderStalled,
+    RateLimited,
+    ServiceUnavailable,
+    SessionClosed,
+)
+from .response_format import AnswerFormat, Form
+
+# Seconds for what may follow the end of the answer: its cost, the end marker.
+_TAIL_TIMEOUT = 1.0
+_MAX_BODY = 8 * 2**20
+
+
+@attrs.frozen
+class Request:
+    """What is asked, and in which form the answer is wanted.
+
+    Attributes:
+        body: of the HTTP request.
+        form: of the answer.
+        spoken_field: the field of the answer that is to be heard.
+        response_timeout: seconds for which the server may be silent.
+    """
+
+    form: AnswerFormat
+    spoken_field: str | None
+    response_timeout: float
+    body: bytes = attrs.field(default=b"", repr=False)
+
+    @classmethod
+    def of_form(cls, form: Form, spoken_field: str | None, response_timeout: float) -> Request:
+        """A request whose body is still to be made.
+
+        Raises:
+            ConfigurationError: if there is no such form, or no such field in it.
+        """
+        wanted = AnswerFormat.of(form)
+        if spoken_field is not None:
+            wanted.check_field(spoken_field)
+        return cls(wanted, spoken_field, response_timeout)
+
+
+@attrs.define
+class ReplyTimeline:
+    """When a reply reached its stations, all by :func:`trio.current_time`; None where it did not.
+
+    Attributes:
+        requested: the request was made.
+        connected: it had a connection; the latest, if it was tried again.
+        first_token: the first text, call or end came.
+        ended: it was over: complete, failed, or left.
+    """
+
+    requested: float | None = None
+    connected: float | None = None
+    first_token: float | None = None
+    ended: float | None = None
+
+
+class Reply:
+    """One answer: an async iterator of its text, piece by piece; made by :meth:`LLMSession.chat`.
+
+    What the iteration raises: :exc:`~voicetrio.errors.ProviderStalled` if nothing comes for too long,
+    :exc:`~voicetrio.errors.LinkClosed` if the answer is cut off, the error that the server tells in the middle,
+    :exc:`~voicetrio.errors.InvalidAnswer` at the end of an answer that is not of the form asked for, and
+    :exc:`~voicetrio.errors.SessionClosed` if the session is closed meanwhile.  Cancelled, it has taken nothing; go on,
+    or leave the block.  One task at a time may iterate.
+
+    Attributes:
+        finish_reason: why the answer ended, in the server's word: ``"stop"``, ``"length"``, ``"tool_calls"``, …; None
+            before.
+        tool_calls: what the model wants called, with the server's ids; empty until the answer is complete.
+        parsed: the answer as what `response_format` asked for; None until it is complete, and if the model calls tools
+            instead.
+        request_id: the server's name of the request, if it gave one.
+        timeline: when what happened.
+    """
+
+    def __init__(self, request: Request, lines: Lines, policy: LinkPolicy, target: Target) -> None:
+        self.finish_reason: str | None = None
+        self.tool_calls: tuple[ToolCall, ...] = ()
+        self.parsed: Any = None
+        self.request_id: str | None = None
+        self.timeline: ReplyTimeline = ReplyTimeline()
+        self._request = request
+        self._lines = lines
+        self._policy = policy
+        self._target = target
+        self._line: Line | None = None
+        self._said: list[str] = []
+        self._entered = False
+        self._begin_anew()
+
+    @property
+    def text(self) -> str:
+        """The text that the iteration has given so far."""
+        return "".join(self._said)
+
+    @property
+    def content(self) -> str:
+        """All that has arrived of the answer, as the model wrote it: with a spoken field, the JSON around it too."""
+        return self._completion.content
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the answer cost; None until the server tells, after the text, if it does."""
+        return self._completion.usage
+
+    @property
+    def complete(self) -> bool:
+        """Whether the whole answer has come."""
+        return self._over and self._failure is None
+
+    async def read(self) -> str:
+        """Read the rest of the answer and return all its text; raises as the iteration does."""
+        async for _ in self:
+            pass
+        return self.text
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise RuntimeError("a chat is made once: call chat() again")
+        self._entered = True
+        self.timeline.requested = trio.current_time()
+        begun = False
+        try:
+            await self._begin()
+            begun = True
+        finally:
+            if not begun:
+                await self._leave()
+        return self
+
+    async def __aexit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        await self._leave()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._pending:
+            if self._failure is not None:
+                raise self._failure
+            if self._over:
+                raise StopAsyncIteration
+            if self._line is None:
+                raise ClosedError("the block of the chat was left, or not entered")
+            try:
+                await self._advance()
+            except ProviderError as error:
+                await self._fail(error)
+        delta = self._pending.popleft()
+        self._said.append(delta)
+        return delta
+
+    # -- the beginning -----------------------------------------------------------------------------------------------
+
+    def _begin_anew(self) -> None:
+        self._pending: deque[str] = deque()
+        self._failure: ProviderError | None = None
+        self._over = False
+        self._completion = Completion(self._target.provider)
+        self._decoder: EventDecoder | None = EventDecoder()
+        self._body = bytearray()  # of an answer that is no event stream
+        self._field = None if self._request.spoken_field is None else FieldStream(self._request.spoken_field)
+
+    async def _begin(self) -> None:
+        """Ask, until the answer has begun or asking again would not help."""
+        failures = 0
+        while True:
+            try:
+                await self._attempt()
+            except (ConnectError, LinkClosed, RateLimited, ServiceUnavailable) as error:
+                stale = self._line is not None and self._line.used and isinstance(error, LinkClosed)
+                await self._drop()
+                self._target.clean(error)
+                if not is_transient(error):
+                    raise
+                if not stale:  # the server has closed it while it was idle: that is nobody's failure
+                    failures += 1
+                    await self._policy.pause_or_raise(error, failures)
+            except ProviderError as error:
+                self._target.clean(error)
+                raise
+            else:
+                return
+
+    async def _attempt(self) -> None:
+        self._begin_anew()
+        self._line = await self._lines.acquire()
+        self.timeline.connected = trio.current_time()
+        await self._send()
+        self._take_head(msgspec.json.decode(await self._receive(), type=dict[str, str]))
+        while not self._completion.begun and not self._over:
+            await self._advance()
+        if not self._pending and self._failure is not None:
+            raise self._failure
+        self.timeline.first_token = trio.current_time()
+
+    def _take_head(self, headers: Mapping[str, str]) -> None:
+        self.request_id = request_id(headers)
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "application/json":
+            self._decoder = None
+        elif kind != "text/event-stream":
+            raise ProtocolError(
+                f"{self._target.shown} answered with {self._target.printable(kind) or 'no type'}, no event stream",
+                provider=self._target.provider,
+                request_id=self.request_id,
+            )
+
+    # -- the middle --------------------------------------------------------------------------------------------------
+
+    async def _advance(self) -> None:
+        """Take the next piece of the body."""
+        completion = self._completion
+        try:
+            piece = await self._receive()
+        except (ProviderStalled, LinkClosed):
+            if not completion.complete:
+                raise
+            await self._drop()  # only what follows the answer is missing
+            self._end(whole=False)
+            return
+        assert isinstance(piece, bytes)
+        try:
+            self._take(piece)
+        except ProviderError as error:
+            self._failure = error
+            if not self._pending:
+                raise
+        if completion.done or not piece:
+            self._end(whole=not piece)
+
+    async def _send(self) -> None:
+        assert self._line is not None
+        try:
+            await self._line.connection.send(self._request.body)
+        except ClosedError:
+            raise SessionClosed("the session was closed during the chat") from None
+
+    async def _receive(self) -> str | bytes:
+        assert self._line is not None
+        silence = self._request.response_timeout
+        if self._completion.complete:
+            silence = min(silence, _TAIL_TIMEOUT)
+        with trio.move_on_after(silence):
+            try:
+                return await self._line.connection.receive()
+            except ClosedError:
+                raise SessionClosed("the session was closed during the chat") from None
+        raise ProviderStalled(
+            f"nothing came from {self._target.shown} for {silence:g} s",
+            provider=self._target.provider,
+            request_id=self.request_id,
+        )
+
+    def _take(self, piece: bytes) -> None:
+        if self._decoder is not None:
+            for event in self._decoder.feed(piece):
+                if not self._completion.done:
+                    self._say(self._completion.take(event))
+            return
+        self._body += piece
+        if len(self._body) > _MAX_BODY:
+            raise ProtocolError("an answer of more than 8 MiB", provider=self._target.provider)
+        if not piece:
+            self._say(self._completion.take_whole(self._body.decode("utf-8", "replace")))
+
+    def _say(self, text: str) -> None:
+        if self._field is not None:
+            text = self._field.feed(text)
+        if text:
+            self._pending.append(text)
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _end(self, *, whole: bool) -> None:
+        """Nothing more will come; `whole` if the end of the body has."""
+        if self._failure is None:
+            try:
+                self._finish()
+            except ProviderError as error:
+                self._target.clean(error)
+                self._failure = error
+        self._over = True
+        self.timeline.ended = trio.current_time()
+        if self._line is not None:
+            self._line.give_back(whole=whole)
+            self._line = None
+
+    def _finish(self) -> None:
+        completion, form = self._completion, self._request.form
+        self.request_id = self.request_id or completion.id
+        if not completion.complete:
+            raise LinkClosed(
+                f"{self._target.shown} ended the answer in the middle",
+                provider=self._target.provider,
+                request_id=self.request_id,
+            )
+        self.finish_reason = completion.finish_reason
+        calls = completion.tool_calls()
+        if not calls and form.kind is not None and completion.refusal:
+            raise InvalidAnswer(f"the model refused: {completion.refusal}", provider=self._target.provider)
+        if not calls:
+            self.parsed = form.parse(completion.content, self._target.provider)
+        self.tool_calls = calls
+
+    async def _fail(self, error: ProviderError) -> None:
+        self._target.clean(error)
+        self._failure = error
+        self._over = True
+        self.timeline.ended = trio.current_time()
+        await self._drop()
+
+    async def _leave(self) -> None:
+        if not self._over and self.timeline.ended is None:
+            self.timeline.ended = trio.current_time()
+        await self._drop()
+
+    async def _drop(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            await line.drop()

@@ -1,0 +1,110 @@
+"""A conversation with a model that calls tools: rounds of answers and calls, until it only answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import trio
+
+from ._link.nursery import plain_exceptions
+from .chat import ChatContext, Message, ToolCall, ToolOutput
+from .errors import ConfigurationError, ToolError, TooManyRounds
+from .reply import Reply
+from .tools import FunctionTool
+
+
+class _Ask(Protocol):
+    def __call__(self, *, first: bool) -> Reply: ...
+
+
+class ToolRun:
+    """An async iterator of the text of all rounds; made by :meth:`LLMSession.run_tools`.
+
+    Attributes:
+        context: the conversation; each round is added once it is complete.
+        reply: the latest round's.
+        rounds: how many requests were made.
+    """
+
+    def __init__(self, ask: _Ask, context: ChatContext, tools: Mapping[str, Any], max_rounds: int) -> None:
+        if not isinstance(max_rounds, int) or isinstance(max_rounds, bool) or max_rounds < 1:
+            raise ConfigurationError(f"max_rounds must be a whole number over 0, not {max_rounds!r}")
+        for name, tool in tools.items():
+            if not isinstance(tool, FunctionTool):
+                raise ConfigurationError(f"the tool {name} has no function to call")
+        self.context: ChatContext = context
+        self.rounds: int = 0
+        self.reply: Reply = ask(first=True)
+        self._ask = ask
+        self._tools: Mapping[str, FunctionTool] = tools
+        self._max_rounds = max_rounds
+        self._over = False
+
+    async def read(self) -> str:
+        """Go on to the end and return the last round's text; raises as the iteration does."""
+        async for _ in self:
+            pass
+        return self.reply.text
+
+    async def __aenter__(self) -> Self:
+        await self._enter(self.reply)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.reply.__aexit__(kind, error, traceback)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        while not self._over:
+            try:
+                return await anext(self.reply)
+            except StopAsyncIteration:
+                await self._next_round()
+        raise StopAsyncIteration
+
+    async def _enter(self, reply: Reply) -> None:
+        self.rounds += 1
+        await reply.__aenter__()
+
+    async def _next_round(self) -> None:
+        reply = self.reply
+        said = [Message("assistant", reply.content)] if reply.content else []
+        if not reply.tool_calls:
+            self.context.items += said
+            self._over = True
+            return
+        if self.rounds == self._max_rounds:
+            names = ", ".join(call.name for call in reply.tool_calls)
+            raise TooManyRounds(f"after {self.rounds} rounds the model still calls {names}")
+        outputs = await self._call_all(reply.tool_calls)
+        self.context.items += [*said, *reply.tool_calls, *outputs]
+        self.reply = self._ask(first=False)
+        await self._enter(self.reply)
+
+    async def _call_all(self, calls: tuple[ToolCall, ...]) -> list[ToolOutput]:
+        outputs: dict[int, ToolOutput] = {}
+
+        async def call(position: int) -> None:
+            outputs[position] = await self._call(calls[position])
+
+        with plain_exceptions():
+            async with trio.open_nursery() as nursery:
+                for position in range(len(calls)):
+                    nursery.start_soon(call, position)
+        return [outputs[position] for position in range(len(calls))]
+
+    async def _call(self, call: ToolCall) -> ToolOutput:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            known = ", ".join(self._tools)
+            return ToolOutput(call.id, f"error: there is no tool {call.name}; there are {known}")
+        try:
+            return ToolOutput(call.id, await tool.call(call.arguments))
+        except ToolError as error:
+            return ToolOutput(call.id, f"error: {error}")
