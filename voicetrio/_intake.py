@@ -1,0 +1,62 @@
+"""From the caller's audio to the provider's: cut anywhere, any rate, any number of channels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._format import AudioFormat
+from .resample import Resampler
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Intake:
+    """Converts one stream of s16le PCM.
+
+    Args:
+        given: the format of what goes in.
+        wanted: the format of what comes out.  Where the numbers of channels differ all of them are averaged, and the
+            result is put on each channel that is wanted.
+    """
+
+    def __init__(self, given: AudioFormat, wanted: AudioFormat) -> None:
+        self._given = given
+        self._wanted = wanted
+        self._odd = b""  # bytes of a sample that has not come whole
+        self._mix = given.channels != wanted.channels
+        self._resampler: Resampler | None = None
+        if given.sample_rate != wanted.sample_rate:
+            channels = 1 if self._mix else given.channels
+            self._resampler = Resampler(given.sample_rate, wanted.sample_rate, channels=channels)
+
+    @property
+    def torn(self) -> bool:
+        """Whether what came so far ends within a sample."""
+        return bool(self._odd)
+
+    def process(self, pcm: bytes) -> bytes:
+        """Take bytes in, give the samples out that are ready."""
+        data = self._odd + pcm if self._odd else pcm
+        end = len(data) - len(data) % self._given.sample_width
+        self._odd = data[end:]
+        mixed = self._mix_down(data[:end])
+        return self._spread(self._resampler.process(mixed) if self._resampler is not None else mixed)
+
+    def flush(self) -> bytes:
+        """Give the milliseconds out that the resampler withholds."""
+        return self._spread(self._resampler.flush()) if self._resampler is not None else b""
+
+    def _mix_down(self, pcm: bytes) -> bytes:
+        if not self._mix or self._given.channels == 1:
+            return pcm
+        samples = np.frombuffer(pcm, "<i2").reshape(-1, self._given.channels)
+        mean: NDArray[np.float64] = samples.mean(axis=1)
+        return np.rint(mean).astype("<i2").tobytes()
+
+    def _spread(self, pcm: bytes) -> bytes:
+        if not self._mix or self._wanted.channels == 1:
+            return pcm
+        return np.repeat(np.frombuffer(pcm, "<i2"), self._wanted.channels).tobytes()
