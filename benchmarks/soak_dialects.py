@@ -9,9 +9,11 @@ import attrs
 
 from voicetrio import DeepgramTTS
 from voicetrio.cartesia import CartesiaTTS
+from voicetrio.inference import TTS
 from voicetrio.lmnt import LMNTTTS
 from voicetrio.simulators import DeepgramOptions, DeepgramSimulator
 from voicetrio.simulators.cartesia import CartesiaOptions, CartesiaSimulator
+from voicetrio.simulators.gateway import GatewayOptions, GatewaySimulator
 from voicetrio.simulators.lmnt import LMNTOptions, LMNTSimulator
 from voicetrio.simulators.smallest import SmallestOptions, SmallestSimulator
 from voicetrio.smallest import SmallestAITTS
@@ -48,7 +50,7 @@ class SoakDialect:
     Attributes:
         simulator: its class.
         options: the class of the simulator's options.
-        provider: the class of the provider.
+        provider: makes the provider of keyword arguments; its class, mostly.
         rates: of the audio on the wire, in Hz.
         draw_session: draws what stays the same in a session, given whether the server shall have limits.
         draw_run: draws options of the simulator for a run.
@@ -61,7 +63,7 @@ class SoakDialect:
 
     simulator: type[Any]
     options: type[SpeechOptions]
-    provider: type[TTSProvider]
+    provider: Callable[..., TTSProvider]
     rates: tuple[int, ...]
     draw_session: Callable[[random.Random, bool], Drawn]
     draw_run: Callable[[random.Random], dict[str, Any]]
@@ -178,6 +180,39 @@ def _smallest_http_session(rng: random.Random, limited: bool) -> Drawn:
     return Drawn(options, {"sse": rng.random() < 0.5, "sentence_streaming": rng.random() < 0.7})
 
 
+# ---- VideoSDK's gateway
+
+
+def _gateway(*, api_key: str, **options: Any) -> TTS:
+    return TTS.google(token=api_key, **options)
+
+
+def _gateway_session(rng: random.Random, _limited: bool) -> Drawn:
+    options = {
+        "audio": rng.choice(("json", "json", "binary")),
+        "riff": rng.choice(("none", "none", "each", "first", "split")),
+        "riff_split": rng.randint(1, 44),
+        "acknowledges": rng.random() < 0.3,
+    }
+    return Drawn(options, {"enable_streaming": rng.random() < 0.8, "inferred_end": rng.choice((1.5, 4.5))})
+
+
+def _gateway_turns_session(rng: random.Random, limited: bool) -> Drawn:
+    drawn = _gateway_session(rng, limited)
+    return Drawn(drawn.options | {"completes": "turn"}, drawn.provider)
+
+
+def _gateway_unmarked_session(rng: random.Random, limited: bool) -> Drawn:
+    drawn = _gateway_session(rng, limited)
+    inferred_end = rng.choice((0.6, 1.0))  # short enough for the last companions of a session
+    return Drawn(drawn.options, drawn.provider | {"inferred_end": inferred_end}, inferred_end)
+
+
+def _gateway_unmarked_run(_rng: random.Random) -> dict[str, Any]:
+    return {"end_marker": "none"}
+
+
+_GATEWAY_RATES = (8_000, 16_000, 24_000, 44_100, 48_000)
 _LMNT_RATES = (8_000, 16_000, 24_000)
 _SMALLEST_RATES = (8_000, 16_000, 24_000, 44_100)
 
@@ -242,5 +277,34 @@ DIALECTS: dict[str, SoakDialect] = {
         _nothing,
         fixed={"enable_streaming": False},
         cancels=False,
+    ),
+    "inference-tts": SoakDialect(
+        GatewaySimulator,
+        GatewayOptions,
+        _gateway,
+        _GATEWAY_RATES,
+        _gateway_session,
+        _nothing,
+        cancels=False,
+    ),
+    "inference-tts-turns": SoakDialect(
+        GatewaySimulator,
+        GatewayOptions,
+        _gateway,
+        _GATEWAY_RATES,
+        _gateway_turns_session,
+        _nothing,
+        cancels=False,
+        flushes=False,  # with one completion for several, the end would be inferred
+    ),
+    "inference-tts-unmarked": SoakDialect(
+        GatewaySimulator,
+        GatewayOptions,
+        _gateway,
+        _GATEWAY_RATES,
+        _gateway_unmarked_session,
+        _gateway_unmarked_run,
+        cancels=False,
+        outcome="completed_inferred",
     ),
 }

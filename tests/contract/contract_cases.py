@@ -7,8 +7,10 @@ import attrs
 import pytest
 
 from voicetrio import LMNTTTS, CartesiaTTS, DeepgramTTS, SmallestAITTS
+from voicetrio.inference import TTS
 from voicetrio.simulators import DeepgramOptions, DeepgramSimulator, Faults, tagged_pcm
 from voicetrio.simulators.cartesia import CartesiaOptions, CartesiaSimulator
+from voicetrio.simulators.gateway import GatewayOptions, GatewaySimulator
 from voicetrio.simulators.lmnt import LMNTOptions, LMNTSimulator
 from voicetrio.simulators.smallest import SmallestOptions, SmallestSimulator
 
@@ -136,6 +138,23 @@ def _smallest(**how: Any) -> Case:
     )
 
 
+def _inference(quirks: Mapping[str, Any], *, vendor: Callable[..., TTS] = TTS.google, **how: Any) -> Case:
+    return Case(
+        name="videosdk",
+        simulator=GatewaySimulator,
+        options=GatewayOptions,
+        provider=lambda api_key, **options: vendor(token=api_key, **options),
+        rate=24_000,
+        rates=(8000, 16_000, 24_000, 44_100, 48_000),
+        voices=("Achernar", "Zephyr"),
+        no_limits=({"api_key": KEY, **quirks}, {"inferred_end": 1.0}),
+        quirks=UNEVEN,
+        error_frame=lambda words: f'{{"type":"error","data":{{"error":"{words}"}}}}',
+        cancels=False,
+        **how,
+    )
+
+
 VOICES = {
     "deepgram": DEEPGRAM,
     "lmnt-1.2": _lmnt("1.2"),
@@ -156,6 +175,9 @@ VOICES = {
     "smallest-continuations": _smallest(provider_options={"continuations": True}, outcome="completed_inferred"),
     "smallest-http": _smallest(provider_options={"enable_streaming": False}, cancels=False),
     "smallest-sse": _smallest(provider_options={"enable_streaming": False, "sse": True}, cancels=False),
+    "inference": _inference({}),
+    "inference-binary": _inference({"audio": "binary", "riff": "each", "end_marker": "double", "acknowledges": True}),
+    "inference-unmarked": _inference({"end_marker": "none", "riff": "split"}, outcome="completed_inferred"),
 }
 """Every dialect; the tests of `test_every_voice.py` run for all of them."""
 

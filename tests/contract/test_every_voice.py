@@ -225,7 +225,7 @@ async def test_a_fault_of_all_connections_is_an_error_and_the_next_turn_is_right
         if spoken is not None:
             # Where the end of a turn may have to be inferred from silence, a stall cannot be told from it.
             assert spoken.outcome == "completed_inferred"
-            assert case in (VOICES["smallest-classic"], VOICES["smallest-continuations"])
+            assert case.name == "videosdk" or case in (VOICES["smallest-classic"], VOICES["smallest-continuations"])
         else:
             assert error.provider == case.name
             assert KEY not in f"{error!r} {error}"

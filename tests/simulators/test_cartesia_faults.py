@@ -271,6 +271,7 @@ async def test_an_inserted_message(autojump_clock, fault, after, version):
             old, new = {"error"}, {"error_code", "title", "message", "request_id"}
             assert set(inserted) == {"type", "done", "status_code"} | (new if version == NEWEST else old)
             assert (inserted["type"], inserted["done"], inserted["status_code"]) == ("error", True, 500)
+            assert inserted.get("request_id", client.headers["x-request-id"]) == client.headers["x-request-id"]
 
 
 async def test_several_messages_inserted_at_once_between_several_contexts(autojump_clock):

@@ -9,6 +9,7 @@ from ..errors import AuthenticationError, BadRequest, ConfigurationError, InputE
 from ..simulators._voice import VoiceError
 from ._status import FAILED, INTERRUPTED, USAGE
 from .demo import demo
+from .denoise import denoise
 from .say import say
 from .simulate import simulate
 
@@ -32,7 +33,7 @@ def _commands() -> None:
     """Realtime speech on trio."""
 
 
-for _command in (say, simulate, demo):
+for _command in (say, denoise, simulate, demo):
     _commands.add_command(_command)
 
 

@@ -15,6 +15,8 @@ from ..simulators import (
     CartesiaSimulator,
     DeepgramOptions,
     DeepgramSimulator,
+    GatewayOptions,
+    GatewaySimulator,
     LMNTOptions,
     LMNTSimulator,
     Options,
@@ -44,6 +46,7 @@ PROVIDERS: dict[str, type[TTSProvider]] = {
 SIMULATORS: dict[str, SimulatorEntry] = {
     "cartesia": SimulatorEntry(CartesiaOptions, CartesiaSimulator),
     "deepgram": SimulatorEntry(DeepgramOptions, DeepgramSimulator),
+    "gateway": SimulatorEntry(GatewayOptions, GatewaySimulator),
     "lmnt": SimulatorEntry(LMNTOptions, LMNTSimulator),
     "smallest": SimulatorEntry(SmallestOptions, SmallestSimulator),
 }

@@ -22,6 +22,7 @@ from ..errors import (
     ProtocolError,
     ProviderError,
     RateLimited,
+    ServiceUnavailable,
     error_class,
 )
 
@@ -38,8 +39,17 @@ _BLAME: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
     (re.compile(r"credit|balance|payment|billing", re.IGNORECASE), PaymentRequired),
     (re.compile(r"unauthori|forbidden|token|secret|api.?key|permission", re.IGNORECASE), AuthenticationError),
     (re.compile(r"invalid|not found|unsupported|not supported|missing|too (long|short)", re.IGNORECASE), BadRequest),
+    (
+        re.compile(r"unavailable|overload|internal|time(d |-)?out|try again|upstream|bad gateway", re.IGNORECASE),
+        ServiceUnavailable,
+    ),
 )
-_STATUS = re.compile(r"\b([45]\d\d)\b")
+# A status, and not a number of something: "400: Bad request", "status code 503", but not "at most 500 characters".
+_STATUS = re.compile(
+    r"(?:^\W*|\b(?:status|code|http(?:/[\d.]+)?|error|returned|received|got|with)\W+(?:code\W+)?)([45]\d\d)\b"
+    r"(?!\s*(?:char|letter|word|token|byte|sec|ms\b|hz\b|%))",
+    re.IGNORECASE,
+)
 _COMPLAINT = re.compile(r"error|fail|invalid|denied|unauthori|forbidden|refused", re.IGNORECASE)
 
 
@@ -139,7 +149,7 @@ class Notice(msgspec.Struct):
 
     def failure(self) -> ProviderError | None:
         """The error that it tells, if it does."""
-        if self.type != "error" and not self.error:
+        if self.type != "error" and not self.error and not (self.type == "event" and self.field("error")):
             return None
         for candidate in (self.field("error"), self.field("message"), self.data, self.message, self.error):
             if words := _words(candidate):

@@ -7,6 +7,7 @@ import struct
 from ..errors import ProtocolError
 
 _FMT = struct.Struct("<HHIIHH")
+_MAGIC = 12  # bytes that tell a header
 _LONGEST = 4096
 _PCM = (1, 0xFFFE)  # plain, or extensible
 
@@ -24,11 +25,16 @@ class WavHeaders:
         self._sample_rate = sample_rate
         self._channels = channels
         self._provider = provider
-        self._begun = b""  # a header that has not come whole
+        self._begun = b""  # a header that has not come whole, or what may become one
 
     def reset(self) -> None:
         """Forget a header that has not come whole."""
         self._begun = b""
+
+    def rest(self) -> bytes:
+        """What was withheld as it might have become a header, when nothing follows it."""
+        rest, self._begun = self._begun, b""
+        return rest if len(rest) < _MAGIC else b""
 
     def strip(self, message: bytes) -> bytes:
         """The audio of a message, without the header that it may begin with, or continue.
@@ -36,11 +42,11 @@ class WavHeaders:
         Raises:
             ProtocolError: if the header says that it is other audio, or does not end.
         """
-        data = self._begun + message
-        if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        data, self._begun = self._begun + message, b""
+        if not data or data[:4] != b"RIFF"[: len(data)] or data[8:12] != b"WAVE"[: max(0, len(data) - 8)]:
             return data
         self._begun = data
-        position = 12
+        position = _MAGIC
         while len(data) >= position + 8:
             name, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
             if name == b"data":

@@ -37,6 +37,8 @@ from .chat import ChatSimulator as ChatSimulator
 from .chat import ScriptedCall as ScriptedCall
 from .deepgram import DeepgramOptions as DeepgramOptions
 from .deepgram import DeepgramSimulator as DeepgramSimulator
+from .gateway import GatewayOptions as GatewayOptions
+from .gateway import GatewaySimulator as GatewaySimulator
 from .lmnt import LMNTOptions as LMNTOptions
 from .lmnt import LMNTSimulator as LMNTSimulator
 from .smallest import SmallestOptions as SmallestOptions

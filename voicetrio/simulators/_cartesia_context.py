@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -180,13 +181,9 @@ class Context:
         self._buffer.take()
         for job in self._jobs:
             if job.segment is not None:
-                self._leave(job.segment, cleared=cleared)
+                self._connection.server.end_segment(job.segment, cleared=cleared)
         self._jobs.clear()
         self._nap.cancel(reason="the context ends")
-
-    def _leave(self, segment: Segment, *, cleared: bool) -> None:
-        segment.cleared = cleared
-        self._connection.log("segment_ended", number=segment.number, sent=segment.sent, cleared=cleared)
 
     # The task.
 
@@ -247,9 +244,9 @@ class Context:
                 if not rest.over:
                     await self._send_frame(job, rest, foreign)
         self._clock.end(rest)
-        self._leave(segment, cleared=self._cut and self._ending == "cancelled")
+        self._connection.server.end_segment(segment, cleared=self._cut and self._ending == "cancelled")
         if foreign is not None:
-            self._leave(foreign.segment, cleared=False)
+            self._connection.server.end_segment(foreign.segment, cleared=False)
 
     async def _send_frame(self, job: _Job, rest: Recording, foreign: Recording | None) -> int:
         """Send the next frame of a recording and what belongs to it; how many bytes of audio it has."""
@@ -260,15 +257,14 @@ class Context:
         before = self._options.timestamps == "before"
         if before:
             await self._send_words(job, words)
-        await self._events.chunk(self.id, job.flush_id, frame)
-        rest.advance(len(frame))
+        await self._events.chunk(self.id, job.flush_id, frame, written=partial(rest.advance, len(frame)))
         self._last_audio = trio.current_time()
         if not before:
             await self._send_words(job, words)
         if foreign is not None and not foreign.over:
             stray = self._speaker.cut(foreign)
-            await self._events.chunk(FOREIGN_CONTEXT, self._options.first_flush_id, stray)
-            foreign.advance(len(stray))
+            written = partial(foreign.advance, len(stray))
+            await self._events.chunk(FOREIGN_CONTEXT, self._options.first_flush_id, stray, written=written)
         return len(frame)
 
     async def _send_words(self, job: _Job, words: list[SpokenWord]) -> None:

@@ -6,18 +6,15 @@ of errors, are those of the vendor's documentation and of its Python SDK 4.2 (``
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
 
 from ._cartesia_upgrade import is_structured
-from ._faults import INSERTS
-from ._wire import Disconnected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ._cartesia_request import RequestError
     from ._cartesia_upgrade import Upgrade
@@ -29,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["EventSender", "error_event"]
 
 DOCS = "https://docs.cartesia.ai/use-the-api/api-errors"
-
-MAX_PASSES = 10_000
-"""Passes of the scheduler for which a message is waited for: one that takes longer waits for the client."""
 
 
 class EventSender:
@@ -48,12 +42,11 @@ class EventSender:
         self._peer = peer
         self._upgrade = upgrade
         self._last_step = trio.current_time()
-        self._sending = 0
-        self._turns = trio.Lock()
-        self._settling = False
 
-    async def chunk(self, context_id: str, flush_id: int, audio: bytes) -> None:
-        """Send audio; `step_time` is what has passed since the last."""
+    async def chunk(
+        self, context_id: str, flush_id: int, audio: bytes, *, written: Callable[[], None] | None = None
+    ) -> None:
+        """Send audio, and call `written` when it was; `step_time` is what has passed since the last."""
         now = trio.current_time()
         event: dict[str, Any] = {
             "type": "chunk",
@@ -67,7 +60,7 @@ class EventSender:
         self._last_step = now
         if self._connection.options.missing_context:
             del event["context_id"]
-        await self._deliver(msgspec.json.encode(event).decode(), audio=bool(audio))
+        await self._peer.send(msgspec.json.encode(event).decode(), audio=bool(audio), written=written)
 
     async def words(self, context_id: str, flush_id: int, words: Sequence[SpokenWord]) -> None:
         """Send the times of words."""
@@ -105,44 +98,10 @@ class EventSender:
             )
         )
 
-    async def settle(self) -> None:
-        """Begin to send nothing more, and let what is under way go out whole, unless the client does not take it."""
-        self._settling = True
-        for _ in range(MAX_PASSES):
-            if not self._sending:
-                return
-            await trio.lowlevel.checkpoint()
-
     async def _send(self, event: dict[str, Any]) -> None:
         text = msgspec.json.encode(event).decode()
         self._connection.log("sent", message=text)
-        await self._deliver(text)
-
-    async def _deliver(self, text: str, *, audio: bool = False) -> None:
-        if self._settling:
-            await trio.sleep_forever()
-        self._sending += 1
-        try:
-            async with self._turns if self._must_queue else nullcontext():
-                await self._peer.send(text, audio=audio)
-        except Disconnected:
-            if self._must_stay:
-                await trio.sleep_forever()  # noqa: ASYNC120 - the peer is gone in any case
-            raise
-        finally:
-            self._sending -= 1
-
-    @property
-    def _must_queue(self) -> bool:
-        """Whether events must go out one after another: the peer lets only one task insert several messages."""
-        faults = self._connection.faults
-        return sum(getattr(faults, name) is not None for name in INSERTS) > 1
-
-    @property
-    def _must_stay(self) -> bool:
-        """Whether the client's Close frame, which is why nothing can be sent, is to change nothing else."""
-        faults = self._connection.faults
-        return faults.never_close and faults.drop_after_messages is None and faults.drop_after_bytes is None
+        await self._peer.send(text)
 
 
 def error_event(

@@ -7,24 +7,20 @@ the connection ends, ends all others.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import trio
 
 from ._cartesia_context import FOREIGN_CONTEXT, Context, ContextClosed
 from ._cartesia_events import EventSender
 from ._cartesia_format import DEFAULT_FORMAT
 from ._cartesia_log import redacted
 from ._cartesia_request import Cancel, Generation, RequestError, default_delay, parse_message
-from ._nursery import lone_error
 from ._speaker import Speaker
-from ._websocket import Closing
-from ._wire import Disconnected
+from ._websocket import Closing, close_after
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from ._cartesia_format import OutputFormat
     from ._cartesia_live import LiveContexts
     from ._cartesia_upgrade import Upgrade
@@ -70,8 +66,6 @@ class CartesiaSession:
         self._speakers: dict[OutputFormat, Speaker] = {}
         self._contexts: dict[str, Context] = {}
         self._closed: dict[str, None] = {}  # in the order in which they closed
-        self._nursery: trio.Nursery
-        self._endings: list[Closing | Disconnected] = []
 
     @property
     def _options(self) -> CartesiaOptions:
@@ -83,28 +77,13 @@ class CartesiaSession:
         Raises:
             Disconnected: the client is gone.
         """
-        await self._peer.run(self._serve)
-
-    async def _serve(self) -> None:
-        with lone_error():
-            async with trio.open_nursery() as self._nursery:
-                for loop in (self._read, self._speak_unasked, self._limit_session):
-                    self._nursery.start_soon(self._watch, loop)
-        raise self._endings[0]
-
-    async def _watch(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a task; if it ends the connection, all others end as well."""
-        try:
-            await task()
-        except (Closing, Disconnected) as ending:
-            if isinstance(ending, Closing):
-                await self._events.settle()  # a message cut off would leave no room for a Close frame
-            self._endings.append(ending)
-            self._nursery.cancel_scope.cancel(reason="the connection ended")
+        limit = partial(close_after, self._options.session_limit, 1000, "connection time limit")
+        await self._peer.run(self._read, limit)
 
     # The reader.
 
     async def _read(self) -> None:
+        self._peer.spawn(self._speak_unasked)
         while True:
             message = await self._receive()
             try:
@@ -157,7 +136,7 @@ class CartesiaSession:
             context.add(request)
             self._contexts[context.id] = context
             self._live.add(self._connection.server)
-            self._nursery.start_soon(self._serve_context, context)
+            self._peer.spawn(partial(self._serve_context, context))
         else:
             context.add(request)
 
@@ -198,7 +177,7 @@ class CartesiaSession:
 
     async def _serve_context(self, context: Context) -> None:
         try:
-            await self._watch(context.run)
+            await context.run()
         finally:
             del self._contexts[context.id]
             self._live.remove(self._connection.server)
@@ -208,20 +187,11 @@ class CartesiaSession:
 
     async def _speak_unasked(self) -> None:
         options, speaker = self._options, self._speaker(DEFAULT_FORMAT)
-        samples = round(options.audio_before_asked * options.frame_ms * speaker.sample_rate / 1000)
-        if not samples:
+        if not options.audio_before_asked:
             return
-        rest = speaker.tagged(speaker.begin("", samples))
+        rest = speaker.unasked(options.audio_before_asked)
         while not rest.over:
             frame = speaker.cut(rest)
-            await self._events.chunk(FOREIGN_CONTEXT, options.first_flush_id, frame)
-            rest.advance(len(frame))
-        self._connection.log("segment_ended", number=rest.segment.number, sent=rest.segment.sent, cleared=False)
-
-    async def _limit_session(self) -> None:
-        limit = self._options.session_limit
-        if limit is None:
-            await trio.sleep_forever()
-        else:
-            await trio.sleep(limit)
-            raise Closing(1000, "connection time limit")
+            written = partial(rest.advance, len(frame))
+            await self._events.chunk(FOREIGN_CONTEXT, options.first_flush_id, frame, written=written)
+        self._connection.server.end_segment(rest.segment, cleared=False)

@@ -17,14 +17,16 @@ from ._faults import Faults, FaultState
 from ._http import MAX_BODY, BadRequest, Request, read_request, response, stream_head, switching_protocols
 from ._http_body import HttpBody
 from ._ids import make_uuid
+from ._message_faults import hold
 from ._nursery import lone_error
 from ._options import SimulatorOptions
-from ._websocket import Log, WebSocketPeer
+from ._websocket import WebSocketPeer
 from ._wire import Disconnected, Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+    from ._message_faults import Log
     from ._server import Server, Simulator
 
 __all__ = ["Connection"]
@@ -202,8 +204,7 @@ class Connection(Generic[OptionsT]):
 
     async def _end_exchange(self, *, keep_alive: bool) -> None:
         if not keep_alive and self.faults.never_close:
-            self.log("fault", name="never_close")
-            await trio.sleep_forever()
+            await hold(self.log, "never_close")
         self._kept_alive = keep_alive
 
     async def _another(self) -> bool:

@@ -225,9 +225,7 @@ class DeepgramSession:
                 raise Closing(1000)
 
     async def _speak_unasked(self) -> None:
-        speaker = self._speaker
-        samples = round(self._options.audio_before_asked * self._options.frame_ms * speaker.sample_rate / 1000)
-        rest = speaker.tagged(speaker.begin("", samples))
+        rest = self._speaker.unasked(self._options.audio_before_asked)
         while not rest.over:
             await self._send_frame(rest)
 
@@ -238,8 +236,7 @@ class DeepgramSession:
             await self._sleep_until(trio.current_time() + self._options.end_marker_delay, job)
         void = self._void(job)
         if job.segment is not None:
-            job.segment.cleared = void
-            self._connection.log("segment_ended", number=job.segment.number, sent=job.segment.sent, cleared=void)
+            self._connection.server.end_segment(job.segment, cleared=void)
         if not job.marked or (void and not self._options.flushed_for_cleared):
             return
         if job.segment is None and not self._options.empty_flush_answered:
@@ -262,8 +259,7 @@ class DeepgramSession:
         if self._options.empty_frames:
             await self._peer.send(b"")
         frame = self._speaker.cut(rest)
-        await self._peer.send(frame, audio=True)
-        rest.advance(len(frame))
+        await self._peer.send(frame, audio=True, written=partial(rest.advance, len(frame)))
         return len(frame)
 
     async def _acknowledge_clear(self) -> None:

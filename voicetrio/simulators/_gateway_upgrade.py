@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorShape", "error_message", "event_message", "refusal_status"]
 
-ErrorShape: TypeAlias = Literal["data.error", "data", "message", "error", "plain"]
+ErrorShape: TypeAlias = Literal["data.error", "data", "message", "error", "top", "event", "plain"]
 
 _OptionsT = TypeVar("_OptionsT", bound=SimulatorOptions)
 
@@ -28,7 +28,9 @@ def refusal_status(connection: Connection[_OptionsT], path: str) -> int | None:
         return 404
     if not request.upgrade:
         return 426
-    if not connection.options.accepts(query.get("secret", "")):
+    token = query.get("secret", "")
+    # A token has no spaces: this one had a +, and was not percent-encoded.
+    if " " in token or not connection.options.accepts(token):
         return 401
     if not query.get("provider") or not query.get("modelId"):
         return 400
@@ -44,6 +46,8 @@ def error_message(shape: ErrorShape, words: str) -> str:
         "data": {"type": "error", "data": words},
         "message": {"type": "error", "message": words},
         "error": {"type": "error", "error": {"message": words}},
+        "top": {"error": words},
+        "event": {"type": "event", "data": {"eventType": "ERROR", "error": words}},
     }
     return words if shape == "plain" else json.dumps(shapes[shape], ensure_ascii=False)
 

@@ -15,21 +15,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
-
+from ._message_faults import MessageFaults
 from ._wire import Disconnected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from ._faults import Faults, FaultState
-    from ._websocket import Log
+    from ._faults import FaultState
+    from ._message_faults import Log
     from ._wire import Wire
 
 __all__ = ["HttpBody"]
-
-CUTS = ("drop_after_messages", "close_after")
-"""The faults that end a body before its end."""
 
 
 class HttpBody:
@@ -47,10 +43,17 @@ class HttpBody:
         self._wire = wire
         self._state = state
         self._chunked = chunked
-        self._inserts = inserts
-        self._log = log
+        self._faulty = MessageFaults[bytes](
+            wire,
+            state,
+            log,
+            write=self._write,
+            inserts=inserts,
+            insert=inserts.__getitem__,
+            close=lambda _: Disconnected("close_after"),
+        )
 
-    async def send(self, data: bytes, *, audio: bool = False) -> None:
+    async def send(self, data: bytes, *, audio: bool = False, written: Callable[[], None] | None = None) -> None:
         """Send a piece of the body; of an empty one nothing is written.
 
         Cancelling it may leave part of the piece sent; the connection is then of no more use.
@@ -58,19 +61,12 @@ class HttpBody:
         Args:
             data: the piece.
             audio: whether it carries audio, for the faults that count audio frames.
+            written: called once all of it was handed to the transport, whatever the faults do next.
 
         Raises:
             Disconnected: the connection is gone, or the faults end it here.
         """
-        faults, state = self._state.look(), self._state
-        if audio and faults.stall_after is not None and state.audio >= faults.stall_after:
-            self._log("fault", name="stall_after")
-            await trio.sleep_forever()
-        await self._commit_faults(faults)
-        await self._write(data, faults.fragment)
-        state.messages += 1
-        state.audio += audio
-        await self._commit_faults(faults)
+        await self._faulty.send(data, audio=audio, written=written)
 
     async def finish(self) -> None:
         """Send what marks the end of the body.
@@ -78,39 +74,18 @@ class HttpBody:
         Raises:
             Disconnected: the connection is gone, or the faults end it here.
         """
-        await self._commit_faults(self._state.look())
+        await self._faulty.commit(self._state.look())
         if self._chunked:
             await self._wire.send(b"0\r\n\r\n")
 
-    async def _write(self, data: bytes, fragment: int | None = None) -> None:
+    async def _write(self, data: bytes, fragment: int | None, written: Callable[[], None] | None) -> None:
         if not self._chunked:
-            await self._wire.send(data)
+            await self._wire.send(data, written=written)
         elif data:
             size = fragment or len(data)
-            await self._wire.send(b"".join(_chunk(data[i : i + size]) for i in range(0, len(data), size)))
-
-    async def _commit_faults(self, faults: Faults) -> None:
-        """Do what the faults ask for after the pieces sent so far."""
-        state = self._state
-        if state.quiet:
-            return
-        if faults.accept_silent:
-            self._log("fault", name="accept_silent")
-            await trio.sleep_forever()
-        for name in [name for name in state.pending if state.messages >= getattr(faults, name)]:
-            state.pending.remove(name)
-            if name in self._inserts:
-                self._log("fault", name=name)
-                await self._write(self._inserts[name])
-        if faults.half_open_after is not None and state.messages >= faults.half_open_after:
-            self._log("fault", name="half_open_after")
-            self._wire.half_open = True
-            await trio.sleep_forever()
-        for name in CUTS:
-            count = getattr(faults, name)
-            if count is not None and state.messages >= count:
-                self._log("fault", name=name)
-                raise Disconnected(name)
+            await self._wire.send(
+                b"".join(_chunk(data[i : i + size]) for i in range(0, len(data), size)), written=written
+            )
 
 
 def _chunk(data: bytes) -> bytes:

@@ -33,7 +33,6 @@ __all__ = [
     "Reset",
     "Text",
     "decode_object",
-    "public",
 ]
 
 ErrorType: TypeAlias = Literal[
@@ -46,8 +45,6 @@ ErrorType: TypeAlias = Literal[
     "internal_server_error",
 ]
 """What LMNT calls its errors."""
-
-SECRETS = frozenset({"x-api-key", "api-key", "api_key", "apikey", "authorization", "token"})
 
 _Nonce = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]  # what every JSON implementation can hold
 
@@ -145,15 +142,6 @@ def decode_object(message: str) -> dict[str, Any]:
     except msgspec.MsgspecError:
         raise Failure("invalid_request_error", "Messages must be JSON objects.") from None
     return decoded
-
-
-def public(value: Any) -> Any:
-    """A decoded message for a log, without what is secret in it."""
-    if isinstance(value, dict):
-        return {name: "…" if name.lower() in SECRETS else public(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [public(each) for each in value]
-    return value
 
 
 def _decode_untyped(message: Mapping[str, Any]) -> Command:

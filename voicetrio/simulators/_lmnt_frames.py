@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._lmnt_words import WordClock
@@ -81,8 +82,8 @@ class FrameSender:
         await self._send_extras(words, buffer_empty=buffer_empty)
         if options.timestamps == "before":
             await self._send_timestamps(words)
-        await self._peer.send(self._take_header() + frame, audio=True)
-        rest.advance(len(frame))
+        written = partial(rest.advance, len(frame))
+        await self._peer.send(self._take_header() + frame, audio=True, written=written)
         if options.timestamps == "after":
             await self._send_timestamps(words)
         return len(frame)

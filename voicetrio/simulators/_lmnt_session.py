@@ -17,9 +17,10 @@ import attrs
 import msgspec
 import trio
 
-from ._lmnt_dialect import DIALECTS, ErrorType, Failure, Finish, Flush, Reset, Text, decode_object, public
+from ._lmnt_dialect import DIALECTS, ErrorType, Failure, Finish, Flush, Reset, Text, decode_object
 from ._lmnt_frames import FrameSender
 from ._lmnt_init import find_dialect, parse_init
+from ._secrets import public
 from ._websocket import Closing, close_after
 
 if TYPE_CHECKING:
@@ -296,14 +297,11 @@ class LMNTSession:
             await self._speak_unasked()
 
     async def _speak_unasked(self) -> None:
-        speaker = self._frames.speaker
-        samples = round(self._options.audio_before_asked * self._options.frame_ms * speaker.sample_rate / 1000)
-        segment = speaker.begin("", samples)
-        rest = speaker.tagged(segment)
+        rest = self._frames.speaker.unasked(self._options.audio_before_asked)
         while not rest.over:
             await self._send_frame(rest)
         self._frames.clock.restart()
-        self._note_end(segment)
+        self._connection.server.end_segment(rest.segment, cleared=False)
 
     async def _utter(self, job: _Utterance) -> None:
         if job.segment is not None and not self._void(job):
@@ -312,8 +310,7 @@ class LMNTSession:
             await self._sleep_until(trio.current_time() + self._options.end_marker_delay, self._void, job)
         void = self._void(job)
         if job.segment is not None:
-            job.segment.cleared = void
-            self._note_end(job.segment)
+            self._connection.server.end_segment(job.segment, cleared=void)
         if job.nonce is None or (void and not self._options.flush_complete_for_reset):
             return
         await self._acknowledge_flush(job.nonce)
@@ -369,9 +366,6 @@ class LMNTSession:
             if self._options.end_marker == "late":
                 await trio.sleep(self._options.end_marker_delay)
         raise Closing(1000)
-
-    def _note_end(self, segment: Segment) -> None:
-        self._connection.log("segment_ended", number=segment.number, sent=segment.sent, cleared=segment.cleared)
 
     # Both.
 

@@ -49,7 +49,7 @@ class Segment:
         connection: number of the connection.
         text: what it says.
         samples: how long it is; 0 until known, if a voice speaks it.
-        sent: samples put on the wire so far.
+        sent: samples so far whose message was handed to the transport whole.
         cleared: whether the client took it back.
     """
 
@@ -148,6 +148,11 @@ class Server(Generic[OptionsT]):
         _forget(self.segments, self._history)
         self.note(connection, "segment", number=segment.number, text=text, samples=samples)
         return segment
+
+    def end_segment(self, segment: Segment, *, cleared: bool) -> None:
+        """Note that no more of a segment is sent, and whether the client took it back."""
+        segment.cleared = cleared
+        self.note(segment.connection, "segment_ended", number=segment.number, sent=segment.sent, cleared=cleared)
 
     def faults(self, connection: int) -> Faults:
         """The faults that hold for a connection, by its number, now."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import struct
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -115,8 +116,7 @@ class HttpSpeech:
         self._over = True
         if self._running:
             self._account.stop()
-        self._segment.cleared = cleared
-        self._connection.log("segment_ended", number=self._segment.number, sent=self._segment.sent, cleared=cleared)
+        self._connection.server.end_segment(self._segment, cleared=cleared)
 
     def _names(self) -> list[tuple[str, str]]:
         """The headers that name the request, the same in every run with the same seed."""
@@ -133,8 +133,8 @@ class HttpSpeech:
     # The bodies.
 
     async def _send_audio(self, body: HttpBody) -> None:
-        async def send(frame: bytes) -> None:
-            await body.send(frame, audio=bool(frame))
+        async def send(frame: bytes, written: Callable[[], None] | None) -> None:
+            await body.send(frame, audio=bool(frame), written=written)
 
         await self._speak(send)
         if self._options.end_marker == "none":
@@ -142,9 +142,11 @@ class HttpSpeech:
         await self._delay_end()
 
     async def _send_events(self, body: HttpBody) -> None:
-        async def send(frame: bytes) -> None:
+        async def send(frame: bytes, written: Callable[[], None] | None) -> None:
             data = {"audio": frame, "done": False, "status": "206"}  # msgspec writes bytes as base64
-            await body.send(self._event(msgspec.json.encode(data).decode(), "audio"), audio=bool(frame))
+            await body.send(
+                self._event(msgspec.json.encode(data).decode(), "audio"), audio=bool(frame), written=written
+            )
 
         await self._speak(send)
         if self._options.end_marker == "none":
@@ -163,7 +165,7 @@ class HttpSpeech:
         lines = [*([] if kind is None else [f"event: {kind}"]), f"data: {data}", "", ""]
         return ("\r\n" if self._options.sse_crlf else "\n").join(lines).encode()
 
-    async def _speak(self, send: Callable[[bytes], Awaitable[None]]) -> None:
+    async def _speak(self, send: Callable[[bytes, Callable[[], None] | None], Awaitable[None]]) -> None:
         """Send the audio, when the request may run."""
         if not self._running:
             await self._account.wait()
@@ -174,10 +176,9 @@ class HttpSpeech:
         while not rest.over:
             await trio.sleep_until(due)
             if self._options.empty_frames:
-                await send(b"")
+                await send(b"", None)
             frame = self._speaker.cut(rest)
-            await send(head + frame)
-            rest.advance(len(frame))
+            await send(head + frame, partial(rest.advance, len(frame)))
             head = b""
             due += self._speaker.seconds(len(frame))
         self._end(cleared=False)

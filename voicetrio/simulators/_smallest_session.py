@@ -16,16 +16,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from ._nursery import lone_error
 from ._smallest_request import Message, RequestError, SpeechRequest, decode, inherit, parse
-from ._smallest_synthesizer import Identity, Line, Release, Synthesizer, Turn, left
+from ._smallest_synthesizer import Identity, Line, Release, Synthesizer, Turn
 from ._smallest_text import TextBuffer
-from ._websocket import Closing
+from ._websocket import Closing, close_after
 from ._wire import Disconnected
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from ._server import Connection
     from ._smallest_account import Account
     from ._speech import Voice
@@ -90,8 +87,7 @@ class SmallestSession:
         self._timeout = timeout
         self._classic: _Stream | None = None
         self._contexts: dict[str, _Stream] = {}
-        self._endings: list[Closing | Disconnected] = []
-        self._synthesizer = Synthesizer(connection, peer, account, voice, spawn=self._spawn, busy=self._is_busy)
+        self._synthesizer = Synthesizer(connection, peer, account, voice, busy=self._is_busy)
 
     @property
     def _options(self) -> SmallestOptions:
@@ -107,37 +103,10 @@ class SmallestSession:
         Raises:
             Disconnected: the client is gone.
         """
-        await self._peer.run(self._serve)
+        limit = partial(close_after, self._options.session_limit, 1000)
+        await self._peer.run(self._read, self._synthesizer.work, limit, on_end=self._synthesizer.abandon)
 
-    # The tasks.
-
-    async def _serve(self) -> None:
-        try:
-            with lone_error():
-                async with trio.open_nursery() as self._nursery:
-                    for loop in (self._read, self._synthesizer.work, self._limit_session):
-                        self._spawn(loop)
-        finally:
-            self._synthesizer.abandon()
-        raise self._endings[0]
-
-    def _spawn(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Start a task whose end by Closing or Disconnected ends the connection."""
-        self._nursery.start_soon(self._watch, task)
-
-    async def _watch(self, task: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await task()
-        except (Closing, Disconnected) as ending:
-            self._endings.append(ending)
-            self._synthesizer.client_left = left(self._endings[0])
-            self._nursery.cancel_scope.cancel(reason="the connection ended")
-
-    async def _limit_session(self) -> None:
-        limit = self._options.session_limit
-        if limit is not None:
-            await trio.sleep(limit)
-            raise Closing(1000)
+    # The reader.
 
     async def _read(self) -> None:
         while True:
@@ -257,7 +226,7 @@ class SmallestSession:
                 self._synthesizer.close(stream.turn)
         if options.cancel_ack == "complete":
             identity = self._synthesizer.identity(message) if cut is None else cut.identity
-            self._spawn(partial(self._acknowledge, identity, cut))
+            self._peer.spawn(partial(self._acknowledge, identity, cut))
 
     async def _acknowledge(self, identity: Identity, cut: Release | None) -> None:
         """Send `complete` for a cancel, once the last frame of what it cut off is out."""
@@ -317,7 +286,7 @@ class SmallestSession:
         """Have what waits released after `delay` seconds, if that is not seen to already; 0 for never."""
         if delay and not stream.buffer.blank and stream.armed != stream.buffer.epoch:
             stream.armed = stream.buffer.epoch
-            self._spawn(partial(self._release_late, stream, stream.armed, delay))
+            self._peer.spawn(partial(self._release_late, stream, stream.armed, delay))
 
     async def _release_late(self, stream: _Stream, epoch: int, delay: float) -> None:
         await trio.sleep(delay)

@@ -27,7 +27,7 @@ from ._websocket import Closing
 from ._wire import Disconnected
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from ._server import Connection, Segment
     from ._smallest_account import Account
@@ -162,12 +162,10 @@ class Synthesizer:
         peer: the socket.
         account: what else is running.
         voice: what speaks if the options ask for it.
-        spawn: starts a task that ends with the connection.
         busy: whether the client has begun something that it has not ended.
 
     Attributes:
         session_id: the server's name for the socket.
-        client_left: whether the connection ends because of the client; what was not said by then was taken back.
     """
 
     def __init__(
@@ -177,10 +175,9 @@ class Synthesizer:
         account: Account,
         voice: Voice | None,
         *,
-        spawn: Callable[[Callable[[], Awaitable[None]]], None],
         busy: Callable[[], bool],
     ) -> None:
-        self.client_left = False
+        self._ending: Disconnected | None = None
         # The same in every run with the same seed; not a secret.
         self._random = random.Random(f"{connection.options.seed}/{connection.number}")  # noqa: S311
         self.session_id = f"ws_{uuid.UUID(int=self._random.getrandbits(128), version=4)}"
@@ -188,7 +185,6 @@ class Synthesizer:
         self._peer = peer
         self._account = account
         self._voice = voice
-        self._spawn = spawn
         self._busy = busy
         self._speakers: dict[tuple[int, str], Speaker] = {}
         self._releases: list[Release] = []
@@ -269,7 +265,7 @@ class Synthesizer:
         while True:
             release = await self._jobs_out.receive()
             if self._options.interleave:
-                self._spawn(partial(self._utter, release))
+                self._peer.spawn(partial(self._utter, release))
             else:
                 await self._utter(release)
 
@@ -301,7 +297,7 @@ class Synthesizer:
             if not release.over.is_set():
                 await self._speak(release)
         except Disconnected as ending:
-            self.client_left = left(ending)
+            self._ending = ending
             raise
         finally:
             self._end(release)
@@ -342,13 +338,12 @@ class Synthesizer:
         if self._options.empty_frames:
             await self._send_audio(b"", identity)
         frame = speaker.cut(rest)
-        await self._send_audio(frame, identity)
-        rest.advance(len(frame))
+        await self._send_audio(frame, identity, partial(rest.advance, len(frame)))
         return len(frame)
 
-    async def _send_audio(self, frame: bytes, identity: Identity) -> None:
+    async def _send_audio(self, frame: bytes, identity: Identity, written: Callable[[], None] | None = None) -> None:
         message = identity.envelope("chunk", data={"audio": frame})  # msgspec writes bytes as base64
-        await self._peer.send(msgspec.json.encode(message).decode(), audio=bool(frame))
+        await self._peer.send(msgspec.json.encode(message).decode(), audio=bool(frame), written=written)
 
     def _words(self, release: Release, rest: Recording) -> list[tuple[float, Envelope]]:
         """The messages about words, last first, each with the second of the release at which its word begins."""
@@ -371,8 +366,7 @@ class Synthesizer:
     async def _speak_unasked(self) -> None:
         rate, identity = 44100, self.identity()
         speaker = Speaker(self._connection, rate, self._voice)
-        samples = round(self._options.audio_before_asked * self._options.frame_ms * rate / 1000)
-        rest = speaker.tagged(speaker.begin("", samples))
+        rest = speaker.unasked(self._options.audio_before_asked)
         while not rest.over:
             await self._send_chunk(speaker, rest, identity)
 
@@ -385,14 +379,20 @@ class Synthesizer:
 
     # The ends.
 
+    @property
+    def _client_left(self) -> bool:
+        """Whether the connection ends because of the client; what was not said by then was taken back."""
+        ending = self._peer.ending or self._ending
+        return ending is not None and left(ending)
+
     def _end(self, release: Release) -> None:
         """Note that a release is over, whichever way it ended."""
         if release not in self._releases:
             return
         self._releases.remove(release)
         segment, line, turn = release.segment, release.turn.line, release.turn
-        segment.cleared = release.allowance is not None or self.client_left
-        self._connection.log("segment_ended", number=segment.number, sent=segment.sent, cleared=segment.cleared)
+        cleared = release.allowance is not None or self._client_left
+        self._connection.server.end_segment(segment, cleared=cleared)
         release.over.set()
         line.pending -= 1
         if line.pending == 0 and line.admitted:
@@ -406,7 +406,7 @@ class Synthesizer:
         if self._abandoned:
             return
         self._completes += 1
-        self._spawn(partial(self._complete, turn, turn.line.epoch))
+        self._peer.spawn(partial(self._complete, turn, turn.line.epoch))
 
     async def _complete(self, turn: Turn, epoch: int) -> None:
         """Send `complete` for a turn when it is due."""

@@ -92,7 +92,7 @@ class Recording:
         audio: encoded.
         width: bytes of an encoded sample.
         words: of the segment's text, with their times in seconds from its first sample.
-        offset: bytes sent so far.
+        offset: bytes sent so far, those whose message was handed to the transport whole.
     """
 
     segment: Segment
@@ -166,6 +166,11 @@ class Speaker:
         """The tagged audio of a segment; its words last as long as they have characters."""
         words = tagged_words(segment.text, segment.samples / self.sample_rate)
         return Recording(segment, self._encoded(tagged_pcm(segment.number, 0, segment.samples)), self.width, words)
+
+    def unasked(self, frames: int) -> Recording:
+        """Tagged audio of so many frames that nobody asked for, a segment of its own."""
+        samples = round(frames * self._options.frame_ms * self.sample_rate / 1000)
+        return self.tagged(self.begin("", samples))
 
     def cut(self, recording: Recording) -> bytes:
         """The next frame of a recording, of the length that the options want; :meth:`Recording.advance` when sent."""

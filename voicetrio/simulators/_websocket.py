@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import trio
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
+from ._faults import INSERTS
+from ._message_faults import MessageFaults, hold
 from ._nursery import lone_error
 from ._wire import Disconnected, Wire
 
@@ -26,23 +28,16 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import NoReturn
 
-    from ._faults import Faults, FaultState
+    from ._faults import FaultState
+    from ._message_faults import Log
 
-__all__ = ["Closing", "Log", "WebSocketPeer", "close_after"]
+__all__ = ["Closing", "WebSocketPeer", "close_after"]
 
 MAX_MESSAGE = 1 << 20
 """Bytes (characters of text) of one message from the client; no vendor takes more."""
 
 CLOSE_TIMEOUT = 1.0
 """Seconds that a client has to answer a Close frame."""
-
-
-class Log(Protocol):
-    """Takes what happened and what belongs to it, as JSON-able values."""
-
-    def __call__(self, event: str, /, **data: object) -> None:
-        """Note `event`."""
-        ...
 
 
 class Closing(Exception):
@@ -72,6 +67,7 @@ class WebSocketPeer:
 
     Attributes:
         insert: as above; a session may put its own here, one that knows what is being spoken about.
+        ending: what ends the connection, as soon as that is known.
     """
 
     def __init__(
@@ -90,34 +86,41 @@ class WebSocketPeer:
         self._log = log
         self._too_big = too_big
         self._protocol = Connection(ConnectionType.SERVER, trailing_data=trailing)
+        self.ending: Closing | Disconnected | None = None
+        self._answering = False
+        self._nursery: trio.Nursery
+        self._faulty = MessageFaults[str | bytes](
+            wire,
+            state,
+            log,
+            write=self._write,
+            inserts=INSERTS,
+            insert=lambda fault: self.insert(fault),
+            close=lambda faults: Closing(faults.close_code, faults.close_reason),
+        )
         self._parts: list[Any] = []  # of one message, so all str or all bytes
         self._size = 0
 
-    async def send(self, message: str | bytes, *, audio: bool = False) -> None:
+    async def send(
+        self, message: str | bytes, *, audio: bool = False, written: Callable[[], None] | None = None
+    ) -> None:
         """Send one message, text or binary.
 
-        Cancelling it may leave part of the message sent; the connection is then of no more use.
+        Once the connection is ending it never returns, but waits to be cancelled.  Cancelling it may leave part of the
+        message sent; the connection is then of no more use.
 
         Args:
             message: the message.
             audio: whether it carries audio, for the faults that count audio frames.
+            written: called once all of it was handed to the transport, whatever the faults do next.
 
         Raises:
             Disconnected: the connection is gone.
             Closing: the faults want it closed here.
         """
-        faults = self._state.look()
-        if self._state.quiet:
-            await self._wire.send(self._encode(message))
-            return
-        if audio and faults.stall_after is not None and self._state.audio >= faults.stall_after:
-            self._log("fault", name="stall_after")
+        if self._answering or self.ending is not None:  # whoever found the end does the rest
             await trio.sleep_forever()
-        await self._commit_faults(faults)
-        await self._wire.send(self._encode(message, faults.fragment))
-        self._state.messages += 1
-        self._state.audio += audio
-        await self._commit_faults(faults)
+        await self._faulty.send(message, audio=audio, written=written)
 
     async def receive(self) -> str | bytes:
         """The next message.  Cancelling it loses no message.
@@ -135,7 +138,11 @@ class WebSocketPeer:
                     if self._protocol.state is ConnectionState.OPEN:
                         await self._wire.send(self._protocol.send(event.response()))
                 elif isinstance(event, CloseConnection):
-                    await self._answer_close(event)
+                    self._answering = True
+                    try:
+                        await self._answer_close(event)
+                    finally:
+                        self._answering = False
             self._protocol.receive_data(await self._wire.receive())
 
     async def receive_within(self, seconds: float | None) -> str | bytes | None:
@@ -149,30 +156,48 @@ class WebSocketPeer:
             return await self.receive()
         return None
 
-    async def run(self, *loops: Callable[[], Awaitable[None]]) -> None:
+    async def run(self, *loops: Callable[[], Awaitable[None]], on_end: Callable[[], None] | None = None) -> None:
         """Run the loops of a connection until one of them returns or ends the connection, and close it as it asks.
+
+        A message that is being written is finished before the Close frame, if the client takes it within a second;
+        whatever else is then to be sent is not.
+
+        Args:
+            loops: what to run.
+            on_end: called when all loops have ended, before the connection is closed.
 
         Raises:
             Disconnected: there was nobody left to close it with.
             BaseExceptionGroup: several loops made a mistake; a single one is raised as it is.
         """
-        endings: list[Closing | Disconnected] = []
-
-        async def watch(loop: Callable[[], Awaitable[None]]) -> None:
-            try:
-                await loop()
-            except (Closing, Disconnected) as ending:
-                endings.append(ending)
-            nursery.cancel_scope.cancel(reason="the connection ended")
-
-        with lone_error():
-            async with trio.open_nursery() as nursery:
-                for loop in loops:
-                    nursery.start_soon(watch, loop)
-        ending = endings[0] if endings else Closing(1000)
+        try:
+            with lone_error():
+                async with trio.open_nursery() as self._nursery:
+                    for loop in loops:
+                        self._nursery.start_soon(self._watch, loop, Closing(1000))
+        finally:
+            if on_end is not None:
+                on_end()
+        ending = self.ending or Closing(1000)
         if isinstance(ending, Disconnected):
             raise ending
         await self.close(ending.code, ending.reason)
+
+    def spawn(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Start a further task beside the loops: it may end the connection as they may, but not by returning."""
+        self._nursery.start_soon(self._watch, task, None)
+
+    async def _watch(self, task: Callable[[], Awaitable[None]], ending: Closing | Disconnected | None) -> None:
+        try:
+            await task()
+        except (Closing, Disconnected) as raised:
+            ending = raised
+        if ending is None or self.ending is not None:
+            return
+        self.ending = ending
+        if isinstance(ending, Closing):
+            await self._wire.settle(CLOSE_TIMEOUT)
+        self._nursery.cancel_scope.cancel(reason="the connection ended")
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Send a Close frame and wait up to a second for the client's, reading what comes before it.
@@ -180,8 +205,7 @@ class WebSocketPeer:
         Nobody else may be receiving.
         """
         if self._state.look().never_close:
-            self._log("fault", name="never_close")
-            await trio.sleep_forever()
+            await hold(self._log, "never_close")
         if self._wire.torn or self._protocol.state is not ConnectionState.OPEN:
             return
         self._log("close", code=code, reason=reason, by="server")
@@ -190,7 +214,10 @@ class WebSocketPeer:
             while True:
                 await self.receive()
 
-    def _encode(self, message: str | bytes, fragment: int | None = None) -> bytes:
+    async def _write(self, message: str | bytes, fragment: int | None, written: Callable[[], None] | None) -> None:
+        await self._wire.send(self._encode(message, fragment), written=written)
+
+    def _encode(self, message: str | bytes, fragment: int | None) -> bytes:
         protocol = self._protocol
         if protocol.state is not ConnectionState.OPEN:
             raise Disconnected("the websocket is closing")
@@ -230,35 +257,11 @@ class WebSocketPeer:
         if self._protocol.state is ConnectionState.OPEN:
             raise Closing(event.code, event.reason or "")
         if self._state.look().never_close:
-            self._log("fault", name="never_close")
-            await trio.sleep_forever()
+            await hold(self._log, "never_close")
         if self._protocol.state is ConnectionState.REMOTE_CLOSING:
             self._log("close", code=int(event.code), reason=event.reason or "", by="client")
             await self._wire.send(self._protocol.send(event.response()))
         raise Disconnected("closed")
-
-    async def _commit_faults(self, faults: Faults) -> None:
-        """Do what the faults ask for after the messages sent so far."""
-        if faults.accept_silent:
-            self._log("fault", name="accept_silent")
-            await trio.sleep_forever()
-        state = self._state
-        for name in [name for name in state.pending if state.messages >= getattr(faults, name)]:
-            if name not in state.pending:
-                continue  # another task was faster
-            state.pending.remove(name)
-            self._log("fault", name=name)
-            await self._wire.send(self._encode(self.insert(name), faults.fragment))
-        if _reached(faults.half_open_after, state):
-            self._log("fault", name="half_open_after")
-            self._wire.half_open = True
-            await trio.sleep_forever()
-        if _reached(faults.drop_after_messages, state):
-            self._log("fault", name="drop_after_messages")
-            raise Disconnected("drop_after_messages")
-        if _reached(faults.close_after, state):
-            self._log("fault", name="close_after")
-            raise Closing(faults.close_code, faults.close_reason)
 
 
 async def close_after(seconds: float | None, code: int, reason: str = "") -> NoReturn:
@@ -269,10 +272,6 @@ async def close_after(seconds: float | None, code: int, reason: str = "") -> NoR
     """
     await trio.sleep(math.inf if seconds is None else seconds)
     raise Closing(code, reason)
-
-
-def _reached(count: int | None, state: FaultState) -> bool:
-    return count is not None and state.messages >= count
 
 
 def _plain(data: str | bytes | bytearray) -> str | bytes:

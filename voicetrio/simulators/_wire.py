@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._faults import FaultState
 
 __all__ = ["Disconnected", "Wire"]
@@ -36,8 +38,12 @@ class Wire:
         self._state = state
         self._lock = trio.Lock()
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes, *, written: Callable[[], None] | None = None) -> None:
         """Send all of `data`.
+
+        Args:
+            data: the bytes.
+            written: called once the stream has taken all of them, even if a fault drops the connection just there.
 
         Raises:
             Disconnected: the peer is gone, or the faults want the connection dropped here.
@@ -47,11 +53,18 @@ class Wire:
         except trio.WouldBlock:
             await self._lock.acquire()
         try:
-            await self._send(data)
+            await self._send(data, written)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise Disconnected("the peer is gone") from error
         finally:
             self._lock.release()
+
+    async def settle(self, seconds: float) -> None:
+        """Wait until the writes asked for so far have ended, but not longer than this."""
+        if self._lock.locked():
+            with trio.move_on_after(seconds):
+                async with self._lock:
+                    pass
 
     async def receive(self) -> bytes:
         """Some bytes, at least one.
@@ -69,21 +82,23 @@ class Wire:
             raise Disconnected("the peer closed the connection")
         return bytes(data)
 
-    async def _send(self, data: bytes) -> None:
+    async def _send(self, data: bytes, written: Callable[[], None] | None) -> None:
         if self.half_open:
             await trio.sleep_forever()
         faults = self._state.look()
         limit = math.inf if faults.drop_after_bytes is None else faults.drop_after_bytes
         room = limit - self._state.written
-        whole = len(data) < room
-        if not whole:
+        dropped, whole = len(data) >= room, len(data) <= room
+        if dropped:
             data = data[: max(int(room), 0)]
         self.torn = True
         for piece in _single_bytes(data) if faults.one_byte_writes else (data,):
             await self._stream.send_all(piece)
         self.torn = False
         self._state.written += len(data)
-        if not whole:
+        if whole and written is not None:
+            written()
+        if dropped:
             raise Disconnected("drop_after_bytes")
 
 

@@ -35,7 +35,7 @@ MARK = 0x0400
 """The bit that ``process=mark`` turns over: segment n of tagged audio becomes segment n ^ 33."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # so that the options of all endpoints can be one class
 class GatewayDenoiseOptions(SimulatorOptions):
     """How the simulated denoisers behave.  Times are in seconds.
 

@@ -1,0 +1,131 @@
+"""``voicetrio denoise``: a WAV file in, a cleaner one out."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+import trio
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..errors import ProviderStalled
+from ..inference import Denoise
+from ..wav import WavWriter, read_wav
+from ._options import make, print_options
+from ._status import status_of, until_signal
+
+if TYPE_CHECKING:
+    from ..audio import AudioFormat
+    from ..denoise import DenoiseStatistics
+
+_PIECE_SECONDS = 0.1
+
+# What the factory methods of `Denoise` choose, as options that others may replace.
+_PRESETS = {
+    "aicoustics": ("model_id=sparrow-xxs-48khz", "sample_rate=48000", "chunk_ms=10"),
+    "sanas": ("model_id=VI_G_NC3.0", "sample_rate=16000", "chunk_ms=20"),
+}
+
+
+@click.command(
+    epilog="""\b
+Status: 0 denoised; 1 the provider or the way to it failed, or gave nothing back; 2 wrong usage, option or token;
+130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid.
+
+The token is read from the environment variable VIDEOSDK_AUTH_TOKEN or from --api-key-file."""
+)
+@click.argument("source", required=False, type=click.Path(dir_okay=False))
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="The WAV file to write.")
+@click.option("--provider", type=click.Choice(sorted(_PRESETS)), default="aicoustics", show_default=True)
+@click.option("--model", help="The provider's model.")
+@click.option("--base-url", help="Where the gateway is, such as the URL that `voicetrio simulate gateway` prints.")
+@click.option("-O", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="Any other option of the provider.")
+@click.option("--list-options", is_flag=True, help="List the provider's options and end.")
+@click.option("--api-key-file", type=click.Path(exists=True, dir_okay=False), help="Read the token from this file.")
+@click.option("--json", "as_json", is_flag=True, help="Write one JSON object on what happened to standard output.")
+def denoise(
+    source: str | None,
+    output: str | None,
+    provider: str,
+    model: str | None,
+    base_url: str | None,
+    pairs: tuple[str, ...],
+    list_options: bool,
+    api_key_file: str | None,
+    as_json: bool,
+) -> int:
+    """Denoise SOURCE, a WAV file of 16-bit PCM, into another of the same format and length."""
+    if list_options:
+        print_options(Denoise)
+        return 0
+    if source is None or output is None:
+        raise click.UsageError("give a WAV file, and say with -o where the result goes")
+    token = None if api_key_file is None else Path(api_key_file).read_text(encoding="utf-8", errors="replace").strip()
+    given = {"provider": provider, "model_id": model, "base_url": base_url, "token": token}
+    chosen = [f"{key}={value}" for key, value in given.items() if value is not None] + list(pairs)
+    named = {pair.partition("=")[0] for pair in chosen}
+    presets = [pair for pair in _PRESETS[provider] if pair.partition("=")[0] not in named]
+    options = make(Denoise, [*presets, *chosen])
+    fmt, pcm = read_wav(source)
+    work = _Work(options, fmt, pcm)
+    with WavWriter(output, fmt) as wav:
+        signum = trio.run(until_signal, partial(work.run, wav))
+    if work.statistics is None:  # a signal came first
+        return status_of(signum or 0)
+    _report(work.statistics, output, fmt, as_json=as_json)
+    if signum is not None:
+        return status_of(signum)
+    if pcm and not work.statistics.samples_processed:
+        raise ProviderStalled("nothing came back in time: the result is as the source was", provider=options.name)
+    return 0
+
+
+class _Work:
+    """A file on its way through a denoiser."""
+
+    def __init__(self, options: Denoise, fmt: AudioFormat, pcm: bytes) -> None:
+        self.statistics: DenoiseStatistics | None = None
+        self._options = options
+        self._format = fmt
+        self._pcm = pcm
+
+    async def run(self, wav: WavWriter) -> None:
+        """Do it, as fast as the provider does; what came before a failure is written all the same."""
+        step = self._format.samples(_PIECE_SECONDS) * self._format.sample_width
+        async with self._options.open(self._format.sample_rate, self._format.channels) as session:
+            try:
+                await session.prewarm()
+                with _progress() as progress:
+                    task = progress.add_task("", total=len(self._pcm))
+                    for begin in range(0, len(self._pcm), step):
+                        wav.write(await session.denoise(self._pcm[begin : begin + step]))
+                        progress.update(task, completed=begin + step)
+                wav.write(await session.finish())
+            finally:
+                self.statistics = session.statistics()
+
+
+def _progress() -> Progress:
+    """A bar on standard error, if somebody looks at it."""
+    console = Console(stderr=True)
+    columns = (TextColumn("denoising"), BarColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _report(statistics: DenoiseStatistics, output: str, fmt: AudioFormat, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"output": output, **attrs.asdict(fmt), **attrs.asdict(statistics)}))
+        return
+    total = max(1, statistics.samples_processed + statistics.samples_raw)
+    p95 = statistics.latency.p95
+    click.echo(
+        f"{100 * statistics.samples_processed / total:.1f} % processed, the rest as it was → {output}; "
+        f"round trip p95 {'unknown' if p95 is None else f'{1000 * p95:.0f} ms'}, "
+        f"{statistics.connections} connection(s)",
+        err=True,
+    )

@@ -1,0 +1,291 @@
+"""Text-to-speech through VideoSDK's inference gateway, ``/v1/tts``.
+
+The gateway has no public documentation: what is known of it are the messages of its own client, videosdk-agents 1.0.30.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import attrs
+
+from .._dialect import TTSDialect
+from .._link.policy import LinkPolicy
+from .._link.pool import Endpoint
+from .._options import positive, positive_or_none, secret, text, truth, voice_name
+from ..audio import AudioFormat
+from ..errors import ConfigurationError
+from ..tts import TTSProvider
+from ._gateway import (
+    NAME,
+    canonical,
+    gateway_endpoint,
+    json_object,
+    message,
+    provider_name,
+    require_token,
+    token_or_environment,
+    url_or_default,
+)
+from ._tts_config import check_config, google_voice_name, with_changes
+from ._tts_dialect import GatewayTTSDialect
+
+_PATH = "/v1/tts"
+
+
+def _voice(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check a voice: an embedding, written out, has spaces."""
+    if value is not None and not (isinstance(value, str) and value.strip() and value.isprintable()):
+        raise ConfigurationError(f"{attribute.name} must be a name, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class TTS(TTSProvider):
+    """Options of text-to-speech through the gateway.
+
+    :meth:`google`, :meth:`sarvam`, :meth:`cartesia` and :meth:`deepgram` make them with the vendor's own configuration.
+
+    Attributes:
+        provider: the vendor behind the gateway: ``"google"``, ``"sarvamai"``, ``"cartesia"``, ``"deepgram"``, or
+            another that the gateway knows.
+        model_id: the vendor's model.
+        voice_id: the voice.  It is a connection's; ``voice_id`` of a turn chooses another, in `config` as well where
+            the vendor has it there, on a connection of its own that is then kept as well.
+        language: as the vendor calls it.  Only `config` tells it the gateway.
+        config: the vendor's configuration, sent as it is.  Options of a turn change what it says of them.
+        enable_streaming: ask for the first sentence as soon as it is there, then for more at a time.  Without, for
+            what is between two :class:`~voicetrio.text.FlushMarker`, or 500 characters of it.
+        sample_rate: of the audio, in Hz; `config` must not say another.
+        base_url: the gateway; ``http`` and ``https`` are taken for ``ws`` and ``wss``.  None for VideoSDK's own.
+        token: the token; by default the environment variable ``VIDEOSDK_AUTH_TOKEN``.
+        inferred_end: seconds of silence after which a turn is over whose end the gateway does not tell.  Such a turn is
+            ``"completed_inferred"``, and its connection is not used again.
+        max_connection_age_sec: a connection older than this is replaced, between turns.
+        heartbeat: seconds between pings on a link; None for none.
+
+    Raises:
+        ConfigurationError: if an option cannot be, the audio would be of a kind that no sink takes, or there is no
+            token.
+    """
+
+    name: ClassVar[str] = NAME
+    _of_the_session: ClassVar[frozenset[str]] = TTSProvider._of_the_session | {"max_connection_age_sec"}
+
+    provider: str = attrs.field(converter=provider_name, validator=voice_name)
+    model_id: str = attrs.field(validator=voice_name)
+    voice_id: str | None = attrs.field(default=None, validator=_voice)
+    language: str = attrs.field(default="en-US", validator=voice_name)
+    config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
+    enable_streaming: bool = attrs.field(default=True, validator=truth)
+    sample_rate: int = 24_000
+    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text)
+    token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
+    inferred_end: float = attrs.field(default=4.5, validator=positive)
+    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
+    # The original's interval: a vendor behind the gateway drops what is quiet for a minute.
+    heartbeat: float | None = attrs.field(default=15.0, validator=positive_or_none)
+
+    def __attrs_post_init__(self) -> None:
+        _ = self.audio_format  # checks the rate
+        check_config(self.provider, self.config, self.sample_rate)
+        self._endpoint()
+
+    # -- vendors -----------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def google(
+        *,
+        model_id: str = "Chirp3-HD",
+        voice_id: str = "Achernar",
+        language: str = "en-US",
+        speed: float = 1.0,
+        pitch: float = 0.0,
+        sample_rate: int = 24_000,
+        config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> TTS:
+        """Google Cloud.
+
+        Args:
+            model_id: the model.
+            voice_id: the voice.
+            language: a BCP 47 tag.
+            speed: of speech; 1 is normal.
+            pitch: in semitones; 0 is normal.
+            sample_rate: of the audio, in Hz.
+            config: more of its configuration, or other.
+            options: further options of :class:`TTS`.
+
+        Raises:
+            ConfigurationError: as :class:`TTS`.
+        """
+        own = {
+            "voice_name": google_voice_name(language, model_id, voice_id),
+            "language_code": language,
+            "speed": speed,
+            "pitch": pitch,
+            "sample_rate": sample_rate,
+            "model_id": model_id,
+        }
+        return TTS(
+            provider="google",
+            model_id=model_id,
+            voice_id=voice_id,
+            language=language,
+            sample_rate=sample_rate,
+            config=own | json_object(config),
+            **options,
+        )
+
+    @staticmethod
+    def sarvam(
+        *,
+        model_id: str = "bulbul:v2",
+        speaker: str = "anushka",
+        language: str = "en-IN",
+        sample_rate: int = 24_000,
+        config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> TTS:
+        """Sarvam AI, which refuses text of less than five letters or digits.
+
+        Args:
+            model_id: the model.
+            speaker: the voice.
+            language: a BCP 47 tag.
+            sample_rate: of the audio, in Hz.
+            config: more of its configuration, or other.
+            options: further options of :class:`TTS`.
+
+        Raises:
+            ConfigurationError: as :class:`TTS`.
+        """
+        own = {"model": model_id, "language": language, "speaker": speaker, "sample_rate": sample_rate}
+        return TTS(
+            provider="sarvamai",
+            model_id=model_id,
+            voice_id=speaker,
+            language=language,
+            sample_rate=sample_rate,
+            config=own | json_object(config),
+            **options,
+        )
+
+    @staticmethod
+    def cartesia(
+        *,
+        model_id: str = "sonic-2",
+        voice_id: str | Sequence[float] = "faf0731e-dfb9-4cfc-8119-259a79b27e12",
+        language: str = "en",
+        sample_rate: int = 24_000,
+        config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> TTS:
+        """Cartesia.
+
+        Args:
+            model_id: the model.
+            voice_id: the voice: its id, or an embedding.
+            language: an ISO 639-1 code.
+            sample_rate: of the audio, in Hz.
+            config: more of its configuration, or other.
+            options: further options of :class:`TTS`.
+
+        Raises:
+            ConfigurationError: as :class:`TTS`.
+        """
+        own = {"model": model_id, "language": language, "voice": voice_id, "sample_rate": sample_rate}
+        return TTS(
+            provider="cartesia",
+            model_id=model_id,
+            voice_id=str(voice_id),
+            language=language,
+            sample_rate=sample_rate,
+            config=own | json_object(config),
+            **options,
+        )
+
+    @staticmethod
+    def deepgram(
+        *,
+        model_id: str = "aura-2",
+        voice_id: str = "amalthea",
+        language: str = "en",
+        encoding: str = "linear16",
+        sample_rate: int = 24_000,
+        container: str = "none",
+        bit_rate: int | None = None,
+        config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> TTS:
+        """Deepgram.
+
+        Args:
+            model_id: the model.
+            voice_id: the voice.
+            language: an ISO 639-1 code.
+            encoding: ``"linear16"``: a sink takes samples.
+            sample_rate: of the audio, in Hz.
+            container: ``"none"``, likewise.
+            bit_rate: None, likewise.
+            config: more of its configuration, or other.
+            options: further options of :class:`TTS`.
+
+        Raises:
+            ConfigurationError: as :class:`TTS`.
+        """
+        own = {
+            "model": model_id,
+            "encoding": encoding,
+            "sample_rate": sample_rate,
+            "container": container,
+            "voice_id": voice_id,
+            "language": language,
+        }
+        more = {} if bit_rate is None else {"bit_rate": bit_rate}
+        return TTS(
+            provider="deepgram",
+            model_id=model_id,
+            voice_id=voice_id,
+            language=language,
+            sample_rate=sample_rate,
+            config=own | json_object(config) | more,
+            **options,
+        )
+
+    # -- what a session asks -----------------------------------------------------------------------------------------
+
+    @property
+    def audio_format(self) -> AudioFormat:
+        """Mono at `sample_rate`."""
+        return AudioFormat(self.sample_rate)
+
+    def _endpoint(self) -> Endpoint:
+        return gateway_endpoint(
+            self.base_url,
+            _PATH,
+            provider=self.provider,
+            token=require_token(self.token),
+            model_id=self.model_id,
+            greeting=message("config", self.config),
+            more={} if self.voice_id is None else {"voiceId": self.voice_id},
+        )
+
+    def _policy(self) -> LinkPolicy:
+        return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec, spare=True)
+
+    def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:  # noqa: ARG002 - nothing is counted in time
+        return GatewayTTSDialect(self)
+
+    def _variant(self, voice_id: str | None, overrides: Mapping[str, Any]) -> Self:
+        if overrides and "config" not in overrides:
+            overrides = {**overrides, "config": self._config_with(overrides)}
+        return super()._variant(voice_id, overrides)
+
+    def _for_voice(self, voice_id: str) -> Self:
+        return attrs.evolve(self, voice_id=voice_id, config=self._config_with({"voice_id": voice_id}))
+
+    def _config_with(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        named = {"language": self.language, "model_id": self.model_id, "voice_id": self.voice_id}
+        return with_changes(self.provider, self.config, named, changes)

@@ -1,0 +1,44 @@
+"""VideoSDK's inference gateway, simulated: all of its endpoints behind one address."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from ._router import Router
+from .gateway_denoise import GatewayDenoiseOptions, GatewayDenoiseSimulator
+from .gateway_tts import GatewayTTSOptions, GatewayTTSSimulator
+
+if TYPE_CHECKING:
+    from ._server import Simulator
+    from ._speech import Voice
+
+__all__ = ["GatewayOptions", "GatewaySimulator"]
+
+
+@attrs.frozen(kw_only=True)
+class GatewayOptions(GatewayTTSOptions, GatewayDenoiseOptions):
+    """How the simulated gateway behaves: the options of its endpoints in one."""
+
+
+class GatewaySimulator(Router[GatewayOptions]):
+    """A server that speaks the gateway's protocols.
+
+    Args:
+        options: how it behaves, to begin with.
+        voice: what speaks if the options say ``voice``.
+
+    Raises:
+        ValueError: the options say ``voice`` and there is none.
+    """
+
+    path: ClassVar[str] = ""
+
+    def __init__(self, options: GatewayOptions | None = None, *, voice: Voice | None = None) -> None:
+        options = GatewayOptions() if options is None else options
+        endpoints: dict[str, Simulator[Any]] = {
+            GatewayTTSSimulator.endpoint: GatewayTTSSimulator(options, voice=voice),
+            GatewayDenoiseSimulator.path: GatewayDenoiseSimulator(options),
+        }
+        super().__init__(options, endpoints)
