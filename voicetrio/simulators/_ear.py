@@ -9,7 +9,7 @@ import attrs
 from .tagged import POSITIONS, read_tags, tagged_pcm
 
 if TYPE_CHECKING:
-    from ._websocket import Log
+    from ._message_faults import Log
 
 __all__ = ["Ear", "Stretch"]
 

@@ -1,0 +1,187 @@
+"""What a realtime model's protocol must answer: its dialect, without I/O.
+
+A new provider writes one class with the methods of :class:`RealtimeDialect`; the session calls them.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import attrs
+
+from ._link.link import Message
+from ._realtime_events import ToolCall
+from .errors import LinkClosed, ProviderError
+
+
+@attrs.frozen
+class Began:
+    """A reply begins: what follows is of it.  One that was under way is over."""
+
+
+@attrs.frozen
+class Audio:
+    """PCM of the reply under way, or of a new one if there is none: s16le in the provider's format, cut anywhere."""
+
+    pcm: bytes
+
+
+@attrs.frozen
+class Over:
+    """All audio of the reply under way has come."""
+
+
+@attrs.frozen
+class BargedIn:
+    """The provider broke the reply off, as it heard the user."""
+
+
+@attrs.frozen
+class Acknowledged:
+    """So many cancellations are answered, or need no answer any more."""
+
+    count: int = 1
+
+
+@attrs.frozen
+class UserSpeech:
+    """The user began to speak, or stopped."""
+
+    started: bool
+
+
+@attrs.frozen
+class Heard:
+    """What the user said; it replaces what was told of the same utterance before."""
+
+    text: str
+    final: bool
+
+
+@attrs.frozen
+class Said:
+    """What the model says: added to what it said before in this reply or, if `final`, all of it."""
+
+    text: str
+    final: bool
+
+
+@attrs.frozen
+class Asked:
+    """The model wants a function to be called."""
+
+    call: ToolCall
+
+
+@attrs.frozen
+class Consumed:
+    """What the model used: tokens, as the provider names them."""
+
+    data: Mapping[str, Any]
+
+
+@attrs.frozen
+class Reported:
+    """The provider reports an error; the link goes on."""
+
+    error: ProviderError
+
+
+@attrs.frozen
+class Broken:
+    """The provider reports an error; the link is given up."""
+
+    error: ProviderError
+
+
+RealtimeDialectEvent = (
+    Began
+    | Audio
+    | Over
+    | BargedIn
+    | Acknowledged
+    | UserSpeech
+    | Heard
+    | Said
+    | Asked
+    | Consumed
+    | Reported
+    | Broken
+)
+Modality = Literal["TEXT", "AUDIO"]
+
+
+class RealtimeDialect(abc.ABC):
+    """One provider's protocol on one connection: messages in, messages and events out, no I/O.
+
+    Attributes:
+        provider: the name that errors carry.
+        request_id: the provider's id of the connection, if it gave one.
+        answered: whether anything came that shows that the provider has accepted us.
+    """
+
+    provider: str
+    request_id: str | None = None
+    answered: bool = False
+
+    # -- the connection: silence never means anything, and a link serves one conversation ------------------------------
+
+    ready: bool = True
+    worn: bool = False
+    spent: bool = False
+    patience: float | None = None
+
+    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - for those that override it
+        """The first messages, given the headers of the upgrade's response."""
+        return ()
+
+    def farewell(self) -> Iterable[Message]:
+        """The last messages of a link."""
+        return ()
+
+    def lapse(self) -> Iterable[RealtimeDialectEvent]:
+        """Nothing came for `patience` seconds."""
+        return ()
+
+    def lost(self, error: LinkClosed) -> Iterable[RealtimeDialectEvent]:  # noqa: ARG002 - as above
+        """The connection has ended, before that is reported."""
+        return ()
+
+    def explain(self, error: LinkClosed) -> ProviderError:
+        """Say what a close frame means in this protocol."""
+        return error
+
+    # -- what is said to the model -------------------------------------------------------------------------------------
+
+    @abc.abstractmethod
+    def audio(self, pcm: bytes) -> Message:
+        """The message that carries audio of the user's: whole samples in the provider's format."""
+
+    @abc.abstractmethod
+    def video(self, jpeg: bytes) -> Message:
+        """The message that shows a picture."""
+
+    @abc.abstractmethod
+    def text(self, text: str, frames: Sequence[bytes] = ()) -> Message:
+        """The message that says a text, and shows pictures with it."""
+
+    @abc.abstractmethod
+    def tool_output(self, call: ToolCall, output: str) -> Message:
+        """The message that tells what came of a call."""
+
+    @abc.abstractmethod
+    def cancel(self, asked: int) -> Sequence[Message]:
+        """Stop the reply under way, and `asked` ones that have not begun: what to send.
+
+        From now on nothing of them is an event any more.  One :class:`Acknowledged` answers it.
+        """
+
+    @abc.abstractmethod
+    def receive(self, message: Message) -> Iterable[RealtimeDialectEvent]:
+        """Take a message; at most one event of audio comes of it.
+
+        Raises:
+            ProtocolError: if it cannot be understood; the link is given up.
+        """
