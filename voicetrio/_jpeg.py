@@ -42,7 +42,7 @@ async def to_jpeg(frame: Any) -> bytes:
 
 def _encode(frame: Any) -> bytes:
     try:
-        from PIL import Image  # noqa: PLC0415 - most users have no pictures
+        from PIL import Image
     except ImportError:
         raise ConfigurationError("pictures need Pillow: pip install voicetrio[video]") from None
     image = frame.to_image() if hasattr(frame, "to_image") else frame  # PyAV's frames make one themselves

@@ -97,18 +97,7 @@ class Broken:
 
 
 RealtimeDialectEvent = (
-    Began
-    | Audio
-    | Over
-    | BargedIn
-    | Acknowledged
-    | UserSpeech
-    | Heard
-    | Said
-    | Asked
-    | Consumed
-    | Reported
-    | Broken
+    Began | Audio | Over | BargedIn | Acknowledged | UserSpeech | Heard | Said | Asked | Consumed | Reported | Broken
 )
 Modality = Literal["TEXT", "AUDIO"]
 

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from .audio import AudioFormat, TurnAudio
+from .errors import NoAudio
 from .turn import Interruption, Outcome
 
 
@@ -49,7 +50,9 @@ class Reply:
 
     Args:
         interruptible: whether :meth:`RealtimeSession.interrupt` ends it.
-        asked: what asked for it; None if the model replies unasked, that is to what the user said.
+        asked: the text that asked for it; None if the model replies unasked, that is to what the user said.
+        frames: pictures shown with that text, as JPEG.
+        provider: the name that errors carry.
         on_abandoned: called synchronously when a scope around the caller is cancelled.
         on_resolved: called synchronously once the outcome is known.
 
@@ -57,9 +60,11 @@ class Reply:
         audio: its place in the sink, as soon as it has begun, if the model speaks.
         begun: whether anything of it came.
         received: whether all of it came.
+        attempts: on how many links it was asked for.
         expires: until when the provider must begin it, by :func:`trio.current_time`.
         text: what the model said.
         trouble: an error that the provider reported meanwhile.
+        error: what it failed with.
         changed: woken when any of that changes.
     """
 
@@ -68,11 +73,15 @@ class Reply:
         *,
         interruptible: bool = True,
         asked: str | None = None,
+        frames: Sequence[bytes] = (),
+        provider: str = "",
         on_abandoned: Callable[[Reply], None] = lambda _: None,
         on_resolved: Callable[[Reply], None] = lambda _: None,
     ) -> None:
         self.interruptible: bool = interruptible
         self.asked: str | None = asked
+        self.frames: Sequence[bytes] = frames
+        self.attempts: int = 0
         self.audio: TurnAudio | None = None
         self.begun: bool = False
         self.received: bool = False
@@ -80,8 +89,10 @@ class Reply:
         self.text: str = ""
         self.trouble: Exception | None = None
         self.error: Exception | None = None
-        self.scope: trio.CancelScope = trio.CancelScope()
+        self.scope: trio.CancelScope = trio.CancelScope()  # around writing it to the sink
+        self.ask_scope: trio.CancelScope = trio.CancelScope()  # around asking for it
         self.changed: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
+        self._provider = provider
         self._on_abandoned = on_abandoned
         self._on_resolved = on_resolved
         self._pieces: deque[bytes] = deque()
@@ -91,6 +102,7 @@ class Reply:
         self._inferred = False
         self._silenced = False
         self._cut_short = False
+        self._told = False
         self._caller: trio.lowlevel.Task | None = None
         self._asked_at = trio.current_time()
         self._ended_at: float | None = None
@@ -152,10 +164,11 @@ class Reply:
         self._latest = trio.current_time()
         self.changed.unpark_all()
 
-    def end(self, *, cut_short: bool = False) -> None:
-        """All of it has come; `cut_short` if the provider broke it off."""
+    def end(self, *, cut_short: bool = False, inferred: bool = False) -> None:
+        """All of it has come; `cut_short` if the provider broke it off, `inferred` if it did not say so."""
         self.received = True
         self._cut_short = cut_short
+        self._inferred = inferred
         self.changed.unpark_all()
 
     # -- the task that writes it to the sink ---------------------------------------------------------------------------
@@ -173,9 +186,9 @@ class Reply:
         with self.scope:
             while await self._more(first_timeout, inferred_end):
                 piece = self._pieces.popleft()
+                self._bytes -= len(piece)
                 assert self.audio is not None
                 await self.audio.write(piece)
-                self._bytes -= len(piece)
                 self.changed.unpark_all()
             self.resolve()
 
@@ -185,7 +198,7 @@ class Reply:
             heard = self.text if self.audio is None else self.audio.received
             deadline = self._latest + (inferred_end if heard else first_timeout)
             if trio.current_time() >= deadline:
-                self._inferred = self.received = True
+                self.end(inferred=True)
                 break
             with trio.CancelScope(deadline=deadline):
                 await self.changed.park()
@@ -199,22 +212,24 @@ class Reply:
             self._silenced = True
             if self.audio is not None:
                 self.audio.fence()
-            self._forget_queue()
-            self.scope.cancel(reason="interrupted")
+            self._stop("interrupted")
         self.resolve()
+        if not self._told:
+            self._outcome = "interrupted"  # it was over, but its caller had not looked yet
 
     def fail(self, error: Exception) -> None:
         """End it with an error; what is in the sink can still be heard."""
         if not self.over:
             self.error = error
-            self._forget_queue()
-            self.scope.cancel(reason=f"the reply failed: {type(error).__name__}")
+            self._stop(f"the reply failed: {type(error).__name__}")
             self.resolve()
 
-    def _forget_queue(self) -> None:
+    def _stop(self, reason: str) -> None:
         self.received = True
         self._pieces.clear()
         self._bytes = 0
+        self.scope.cancel(reason=reason)
+        self.ask_scope.cancel(reason=reason)
         self.changed.unpark_all()
 
     def resolve(self) -> None:
@@ -222,20 +237,34 @@ class Reply:
         if self.over:
             return
         self._ended_at = trio.current_time()
-        if self._inferred and self.error is None and not self._silenced:
-            self.error = self.trouble  # the provider said that something was wrong, and then nothing
-        if self.error is None:
-            interrupted = self._silenced or self._cut_short
-            self._outcome = "interrupted" if interrupted else "completed_inferred" if self._inferred else "completed"
+        self._judge()
         if self.audio is not None:
             self.audio.finish()
-        if self._caller is not None:
-            if self.audio is not None:
-                self.audio.hold_back()
-            trio.lowlevel.reschedule(self._caller)
-            self._caller = None
         self.changed.unpark_all()
-        self._on_resolved(self)
+        if self._caller is None:
+            self._tell()
+            return
+        if self.audio is not None:
+            self.audio.hold_back()
+        trio.lowlevel.reschedule(self._caller)
+        self._caller = None
+
+    def _judge(self) -> None:
+        if self.error is not None:
+            return
+        if self._silenced or self._cut_short:
+            self._outcome = "interrupted"
+        elif self._inferred and self.trouble is not None:
+            self.error = self.trouble  # the provider said that something was wrong, and then nothing
+        elif self.asked is not None and self.audio is not None and not self.audio.received:
+            self.error = NoAudio("the reply ended without one sample", provider=self._provider)
+        else:
+            self._outcome = "completed_inferred" if self._inferred else "completed"
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            self._on_resolved(self)
 
     async def wait(self) -> RealtimeReply:
         """Wait for the outcome, in the caller's task.
@@ -253,6 +282,7 @@ class Reply:
         finally:
             if self.audio is not None:
                 self.audio.let_pass()
+            self._tell()
         if self.error is not None:
             raise self.error
         return self._result()
@@ -264,12 +294,14 @@ class Reply:
 
     def _result(self) -> RealtimeReply:
         assert self._ended_at is not None
+        assert self._outcome is not None
         samples, seconds, first = 0, 0.0, None
         if self.audio is not None:
             samples = self.audio.heard if self._silenced else self.audio.converted
             seconds, first = samples / self.audio.sample_rate, self.audio.first_queued
-        outcome: Outcome = "interrupted" if self._silenced else self._outcome or "completed"
-        return RealtimeReply(self.number, outcome, self.text, samples, seconds, self._asked_at, first, self._ended_at)
+        return RealtimeReply(
+            self.number, self._outcome, self.text, samples, seconds, self._asked_at, first, self._ended_at
+        )
 
 
 def interruption(replies: Sequence[Reply]) -> Interruption:
