@@ -8,6 +8,7 @@ import attrs
 
 from ._router import Router
 from .gateway_denoise import GatewayDenoiseOptions, GatewayDenoiseSimulator
+from .gateway_realtime import GatewayRealtimeOptions, GatewayRealtimeSimulator
 from .gateway_tts import GatewayTTSOptions, GatewayTTSSimulator
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["GatewayOptions", "GatewaySimulator"]
 
 
 @attrs.frozen(kw_only=True)
-class GatewayOptions(GatewayTTSOptions, GatewayDenoiseOptions):
+class GatewayOptions(GatewayTTSOptions, GatewayRealtimeOptions, GatewayDenoiseOptions):
     """How the simulated gateway behaves: the options of its endpoints in one."""
 
 
@@ -39,6 +40,7 @@ class GatewaySimulator(Router[GatewayOptions]):
         options = GatewayOptions() if options is None else options
         endpoints: dict[str, Simulator[Any]] = {
             GatewayTTSSimulator.endpoint: GatewayTTSSimulator(options, voice=voice),
+            GatewayRealtimeSimulator.endpoint: GatewayRealtimeSimulator(options, voice=voice),
             GatewayDenoiseSimulator.path: GatewayDenoiseSimulator(options),
         }
         super().__init__(options, endpoints)
