@@ -109,11 +109,13 @@ class RealtimeDialect(abc.ABC):
         provider: the name that errors carry.
         request_id: the provider's id of the connection, if it gave one.
         answered: whether anything came that shows that the provider has accepted us.
+        late_bytes: of audio that was dropped, as it is of replies that were cancelled.
     """
 
     provider: str
     request_id: str | None = None
     answered: bool = False
+    late_bytes: int = 0
 
     # -- the connection: silence never means anything, and a link serves one conversation ------------------------------
 

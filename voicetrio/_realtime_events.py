@@ -155,8 +155,8 @@ RealtimeEvent = (
 class EventLog:
     """Events that wait to be read: so many at most, of which the least is lost first.
 
-    Audio never waits for whoever reads events, so these have to give way.  A transcript that is not final is told again,
-    longer, by the next one, so the oldest such goes first; where there is none, the oldest event.
+    Audio never waits for whoever reads events, so these have to give way.  A transcript that is not final is told
+    again, longer, by the next one, so the oldest such goes first; where there is none, the oldest event.
 
     Args:
         bound: how many are kept.

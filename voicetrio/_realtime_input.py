@@ -62,15 +62,11 @@ class AudioInput:
             self._position = self._ring.start
         self._more.unpark_all()
 
-    async def peek(self) -> bytes:
-        """The oldest audio, as soon as there is any; :meth:`advance` when it is under way."""
+    async def peek(self) -> tuple[int, bytes]:
+        """The oldest audio and its position, as soon as there is any; :meth:`advance` when it is under way."""
         while self._position >= self._ring.end:
             await self._more.park()
-        return self._ring.read(self._position, self._wire.samples(_PIECE_SECONDS))
-
-    def position(self) -> int:
-        """Of what :meth:`peek` gives."""
-        return self._position
+        return self._position, self._ring.read(self._position, self._wire.samples(_PIECE_SECONDS))
 
     def advance(self, position: int, pcm: bytes) -> None:
         """Note that what was peeked at a position was sent."""

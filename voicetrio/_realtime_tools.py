@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ._realtime_events import ToolCall
@@ -31,6 +32,15 @@ class ToolDesk:
         """Whether the call of this name is ours to answer: not if the tool is one without a function."""
         return not isinstance(self._tools.get(name), Mapping)
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around a call: the model waits for it."""
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
     async def call(self, call: ToolCall) -> str:
         """Call a function; give what it gives, or what is wrong, for the model to read.
 
@@ -40,12 +50,9 @@ class ToolDesk:
         tool = self._tools.get(call.name)
         if not isinstance(tool, FunctionTool):
             return f"error: there is no tool {call.name}; there are {', '.join(self._tools)}"
-        if self.running >= _MOST_RUNNING:
+        if self.running > _MOST_RUNNING:
             return "error: too many calls at once"
-        self.running += 1
         try:
             return await tool.call(call.arguments)
         except ToolError as error:
             return f"error: {error}"
-        finally:
-            self.running -= 1

@@ -103,10 +103,10 @@ class RealtimeProvider(abc.ABC):
         dial: Dial | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> AbstractAsyncContextManager[RealtimeSession]:
-        """Open a session: ``async with provider.open(sink) as session:``.  It connects and configures the model at once.
+        """Open a session: ``async with provider.open(sink) as session:``.  It connects and configures at once.
 
-        Leaving the block ends all of it within a second, whatever the provider does: replies that are not in the sink to
-        their end are silenced, and whoever waits for one gets :exc:`~voicetrio.errors.SessionClosed`.
+        Leaving the block ends all of it within a second, whatever the provider does: replies that are not in the sink
+        to their end are silenced, and whoever waits for one gets :exc:`~voicetrio.errors.SessionClosed`.
 
         Args:
             sink: where replies go; resampled if its rate differs.  It is not closed.
@@ -150,11 +150,11 @@ async def _open_session(
             provider=provider.name,
         )
         session = RealtimeSession(provider, sink, given, nursery, ToolDesk(tools))
-        nursery.start_soon(session._keep_a_link, new_dialect, open_connection)
+        nursery.start_soon(session._uplink.keep, new_dialect, open_connection)
         try:
             yield session
         finally:
             session._close()
         with trio.CancelScope(shield=True):  # noqa: ASYNC100 - the nursery waits for its children, which have deadlines
             async with trio.open_nursery() as farewells:
-                session._pools.farewell(farewells)
+                session._uplink.pools.farewell(farewells)

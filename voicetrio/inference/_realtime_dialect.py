@@ -50,15 +50,11 @@ class GatewayRealtimeDialect(RealtimeDialect):
     Args:
         config: what the first message carries.
         speaks: whether replies are spoken; else they are text, and end with it.
-
-    Attributes:
-        late_bytes: of audio that was dropped.
     """
 
     provider = NAME
 
     def __init__(self, config: Mapping[str, Any], *, speaks: bool) -> None:
-        self.late_bytes: int = 0
         self._config = config
         self._speaks = speaks
         self._coming = False  # a reply has begun and is not over
@@ -207,7 +203,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
         if not isinstance(name, str) or not name or self._owed:  # one of a cancelled reply is not to be made
             return ()
         identity = next((fields[key] for key in ("id", "call_id", "tool_call_id") if fields.get(key)), None)
-        arguments = next((fields[key] for key in ("arguments", "args") if fields.get(key) is not None), {})
+        arguments: Any = next((fields[key] for key in ("arguments", "args") if fields.get(key) is not None), {})
         if not isinstance(arguments, str):
             arguments = msgspec.json.encode(arguments).decode()
         return (Asked(ToolCall(f"call-{next(self._calls)}" if identity is None else str(identity), name, arguments)),)

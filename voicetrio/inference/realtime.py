@@ -77,6 +77,10 @@ class GeminiRealtimeConfig:
     )
 
 
+def _config_or_default(config: GeminiRealtimeConfig | None) -> GeminiRealtimeConfig:
+    return GeminiRealtimeConfig() if config is None else config
+
+
 def _check_config(_instance: object, _attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, GeminiRealtimeConfig):
         raise ConfigurationError(f"config must be a GeminiRealtimeConfig, not {value!r}")
@@ -101,9 +105,7 @@ class Realtime(RealtimeProvider):
 
     provider: str = attrs.field(converter=provider_name, validator=voice_name)
     model: str = attrs.field(validator=voice_name)
-    config: GeminiRealtimeConfig = attrs.field(
-        default=None, converter=attrs.converters.default_if_none(factory=GeminiRealtimeConfig), validator=_check_config
-    )
+    config: GeminiRealtimeConfig = attrs.field(default=None, converter=_config_or_default, validator=_check_config)
     base_url: str = attrs.field(default=None, converter=url_or_default, validator=text)
     token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 

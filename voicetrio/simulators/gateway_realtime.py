@@ -3,9 +3,9 @@
 The gateway has no public documentation.  The messages are those that its own client, videosdk-agents 1.0.30, sends and
 reads; what the server does with them is not known, so :class:`GatewayRealtimeOptions` has a switch for each reading.
 
-A connection begins with the model's configuration.  The model replies to each text, and to the user's speech once it has
-ended, with a segment of tagged audio (see :mod:`voicetrio.simulators.tagged`), ``round(n * 24 * ms_per_char)`` samples
-for a reply of n characters.  The reply to a text is the text itself, or what `replies` say.  A text
+A connection begins with the model's configuration.  The model replies to each text, and to the user's speech once it
+has ended, with a segment of tagged audio (see :mod:`voicetrio.simulators.tagged`), ``round(n * 24 * ms_per_char)``
+samples for a reply of n characters.  The reply to a text is the text itself, or what `replies` say.  A text
 ``call NAME {…}`` makes the model call that function first, and its reply is what came of it.
 """
 
