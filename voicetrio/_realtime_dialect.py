@@ -144,6 +144,11 @@ class RealtimeDialect(abc.ABC):
         """Say what a close frame means in this protocol."""
         return error
 
+    @property
+    def certain(self) -> bool:
+        """Whether a reply that is asked for now can be told from those that were cancelled: else ask later."""
+        return True
+
     # -- what is said to the model -------------------------------------------------------------------------------------
 
     @abc.abstractmethod

@@ -96,7 +96,8 @@ class Floor:
         Raises:
             VoiceTrioError: if there is no connection.
         """
-        link = await self._uplink.connected()
+        while not (link := await self._uplink.connected()).dialect.certain:
+            await self._changed.park()
         assert reply.asked is not None
         await link.send(link.dialect.text(reply.asked, reply.frames))
         reply.attempts = 1
@@ -151,6 +152,10 @@ class Floor:
         """Give the model its time anew, or, while it waits for a tool or there is no connection, all of it."""
         for reply in self._pending:
             self._expect(reply)
+
+    def look_again(self) -> None:
+        """Whoever waits may perhaps go on: a cancellation was acknowledged."""
+        self._changed.unpark_all()
 
     def say_again(self, link: RealtimeLink) -> None:
         """Say what was said to a link that is lost and what no reply to had begun."""

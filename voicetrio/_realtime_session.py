@@ -334,6 +334,7 @@ class RealtimeSession:
                 case Acknowledged(count=count):
                     for _ in range(count):
                         link.acknowledged()
+                    self._floor.look_again()
                 case _:
                     self._on_notice(event)
 

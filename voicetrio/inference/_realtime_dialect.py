@@ -7,8 +7,9 @@ Replies have no ids, so what comes after ``interrupt`` is dropped until the gate
 - by the beginning of another one.
 
 A reply that had been asked for and had not begun may still begin, if the gateway began it before it was told; so as
-many beginnings as were asked for are of cancelled replies as well.  That errs on the side of silence: where the gateway
-acknowledges nothing, the link is given up after `cancel_timeout`, and what was asked since is asked again.
+many beginnings as were asked for are of cancelled replies as well, and nothing is asked until that is settled: the
+answer could be taken for one of them.  Where the gateway acknowledges nothing the link is given up after
+`cancel_timeout`.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
         self._announced = False  # the gateway tells of replies that begin
         self._owed = 0  # interruptions that it has not shown to have heard of
         self._stale = 0  # cancelled replies that may still begin
+        self._uncertain = False  # a cancelled reply may still begin, and cannot be told from one that is asked now
         self._broken_off = False  # what comes is of a reply that was broken off, until another is announced
         self._credit = 0  # answers to interruptions that may still come
         self._calls = itertools.count(1)
@@ -90,6 +92,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
     def cancel(self, asked: int) -> Sequence[Message]:
         self._owed += 1
         self._stale += asked
+        self._uncertain |= bool(asked) or not self._announced
         self._coming = False
         self._broken_off = True
         return (message("interrupt"),)
@@ -116,6 +119,11 @@ class GatewayRealtimeDialect(RealtimeDialect):
             return ()
         self.answered = True
         return handle(self, notice)
+
+    @property
+    def certain(self) -> bool:
+        """Whether a reply that is asked for now can be told from those that were cancelled."""
+        return not self._uncertain
 
     @property
     def _dropping(self) -> bool:
@@ -154,7 +162,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
         if self._owed:
             self._owed -= 1
             if not self._owed:
-                self._stale = 0
+                self._stale, self._uncertain = 0, False
             return (Acknowledged(),)
         if self._credit:
             self._credit -= 1
@@ -166,7 +174,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
         """The gateway has heard of all interruptions, though it has not said so; it may still do."""
         if not self._owed:
             return ()
-        owed, self._owed = self._owed, 0
+        owed, self._owed, self._uncertain = self._owed, 0, False
         self._credit += owed
         return (Acknowledged(owed),)
 
