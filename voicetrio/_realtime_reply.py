@@ -102,6 +102,7 @@ class Reply:
         self._inferred = False
         self._silenced = False
         self._cut_short = False
+        self._discarded = 0  # bytes that had come and never were in the sink
         self._told = False
         self._caller: trio.lowlevel.Task | None = None
         self._asked_at = trio.current_time()
@@ -135,6 +136,14 @@ class Reply:
     def outcome(self) -> Outcome | None:
         """How it ended; None if it failed, or has not ended."""
         return self._outcome
+
+    @property
+    def dropped(self) -> int:
+        """Samples that had come and were not heard, per channel, at the sink's rate."""
+        if self.audio is None:
+            return 0
+        discarded = self._discarded / self.audio.format.sample_width / self.audio.format.sample_rate
+        return self.audio.converted - self.audio.heard + round(discarded * self.audio.sample_rate)
 
     # -- what comes ----------------------------------------------------------------------------------------------------
 
@@ -226,6 +235,7 @@ class Reply:
 
     def _stop(self, reason: str) -> None:
         self.received = True
+        self._discarded += self._bytes
         self._pieces.clear()
         self._bytes = 0
         self.scope.cancel(reason=reason)
@@ -314,7 +324,7 @@ def interruption(replies: Sequence[Reply]) -> Interruption:
         turn=first.number,
         turns=tuple(audio.number for audio in audios),
         samples_heard=first.heard,
-        samples_dropped=sum(audio.converted - audio.heard for audio in audios),
+        samples_dropped=sum(reply.dropped for reply in replies),
         seconds_heard=first.heard_seconds,
         text_heard=None,
         at=trio.current_time(),

@@ -125,7 +125,7 @@ class Uplink:
             return Link(new_dialect(), target, open_connection, policy, self._on_events, self._on_lost)
 
         pool = self.pools.get(endpoint, policy, make_link)
-        while True:
+        while not self._closed:  # its links take their leave for a moment after that
             try:
                 link = await pool.acquire()
             except ProviderError as error:

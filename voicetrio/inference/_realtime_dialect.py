@@ -39,7 +39,7 @@ from .._realtime_dialect import (
     UserSpeech,
 )
 from .._realtime_events import ToolCall
-from ..errors import AuthenticationError, PaymentRequired
+from ..errors import AuthenticationError, PaymentRequired, ProtocolError, ProviderError
 from ._gateway import NAME, Notice, audio_message, decode, message
 
 _TOOL_CALLS = ("tool_call", "function_call")
@@ -102,13 +102,17 @@ class GatewayRealtimeDialect(RealtimeDialect):
     def receive(self, message: Message) -> Iterable[RealtimeDialectEvent]:
         if isinstance(message, bytes):
             return self._on_audio(message)
-        notice = decode(message)
+        try:
+            notice = decode(message)
+        except ProtocolError:
+            raise
+        except ProviderError as error:
+            return self._on_error(error)
         if notice is None:
             self.answered = True
             return ()
-        if (error := notice.failure()) is not None:
-            fatal = not self.answered or isinstance(error, AuthenticationError | PaymentRequired)
-            return (Broken(error) if fatal else Reported(error),)
+        if (told := notice.failure()) is not None:
+            return self._on_error(told)
         kind = notice.event or notice.type
         if kind in _TOOL_CALLS:
             return self._on_call(notice)
@@ -119,6 +123,10 @@ class GatewayRealtimeDialect(RealtimeDialect):
             return ()
         self.answered = True
         return handle(self, notice)
+
+    def _on_error(self, error: ProviderError) -> Sequence[RealtimeDialectEvent]:
+        fatal = not self.answered or isinstance(error, AuthenticationError | PaymentRequired)
+        return (Broken(error) if fatal else Reported(error),)
 
     @property
     def certain(self) -> bool:
