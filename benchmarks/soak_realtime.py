@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -130,12 +131,23 @@ class _Session:
         self._nursery.start_soon(self._read)
         async with provider.open(sink, sample_rate=RATE, dial=self._dial) as self._session:
             self._nursery.start_soon(self._listen)
+            self._keep_replies()
             while self._counts["interruptions"] < self._runs and not self._violations:
                 await self._interrupt_once()
                 self._run_number += 1
             await trio.sleep(_PATIENCE)
             self._account()
         sink.close()
+
+    def _keep_replies(self) -> None:
+        floor, self._replies = self._session._floor, []
+        new_reply = floor.new_reply
+
+        def kept(*args: Any, **kwargs: Any) -> Any:
+            self._replies.append(new_reply(*args, **kwargs))
+            return self._replies[-1]
+
+        floor.new_reply = kept
 
     async def _interrupt_once(self) -> None:
         rng = self._rng
@@ -181,10 +193,8 @@ class _Session:
         self._counts["interruptions"] += 1
         self._counts[f"by {means}"] += 1
         self._note(cut)
-        try:
+        with suppress(trio.WouldBlock):
             self._take(self._source.receive_nowait(0.001))
-        except trio.WouldBlock:
-            pass
 
     def _note(self, cut: Any) -> None:
         if cut.turns and cut.samples_heard != self._samples(cut.turn):
@@ -294,6 +304,11 @@ class _Session:
         self._counts["connections"] += statistics.connections
         self._counts["late bytes"] += statistics.late_bytes
         floor = self._session._floor
+        sent = 2 * sum(segment.sent for segment in self._server.segments)
+        come = sum(2 * reply.audio.received + reply._discarded for reply in self._replies if reply.audio is not None)
+        missing = sent - come - statistics.late_bytes
+        if statistics.connections == 1 and not -len(self._replies) <= missing <= 3 * len(self._replies):
+            self._found("account", f"{sent} bytes were sent, {come} came, {statistics.late_bytes} came late")
         for name in ("_line", "_pending", "current"):
             if left := getattr(floor, name):
                 self._found("leak", f"{name} still has {left}")
@@ -320,6 +335,8 @@ class _Session:
         if turn in self._fenced:
             if self._samples(turn) != self._fenced[turn]:
                 self._found("stale", f"turn {turn}: {self._samples(turn)} samples, {self._fenced[turn]} at its end")
+        elif segment.cleared and self._options.interrupt_ends == "before":
+            pass  # its end was told before it was told that it had been broken off, and all that came had been heard
         elif str(self._outcomes.get(turn)).startswith("completed") and self._samples(turn) != segment.samples:
             self._found("lost", f"turn {turn}: {self._samples(turn)} samples of {segment.samples}")
         for call in self._calls:

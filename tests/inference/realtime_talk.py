@@ -1,4 +1,4 @@
-"""What tests of realtime models stand on: a simulated model, a session with it, and a player that knows every sample."""
+"""What tests of realtime models stand on: a simulated model, a session, and a player that knows every sample."""
 
 from collections import defaultdict
 from contextlib import asynccontextmanager
@@ -105,7 +105,7 @@ class Talk:
 
 @asynccontextmanager
 async def talking(
-    *, provider=None, faults=None, pace=1.0, read=True, format=None, sink=None, tools=(), dial=None, **options
+    *, provider=None, faults=None, pace=1.0, read=True, given=None, sink=None, tools=(), dial=None, **options
 ):
     options = {"first_audio": 0.05, "ms_per_char": 20, "api_key": TOKEN, **options}
     simulator = GatewayRealtimeSimulator(GatewayRealtimeOptions(faults=faults or Faults(), **options))
@@ -116,7 +116,7 @@ async def talking(
         async with trio.open_nursery() as nursery:
             if pace is not None:
                 nursery.start_soon(talk.play)
-            opened = provider.open(ours, dial=dial or server.dial, tools=tools, **(format or {}))
+            opened = provider.open(ours, dial=dial or server.dial, tools=tools, **(given or {}))
             async with opened as talk.session:
                 if read:
                     nursery.start_soon(talk.read_events)
