@@ -141,9 +141,8 @@ class GatewayRealtimeSession:
         self._connection.log("config", config=config)
         if self._options.config_checked:
             missing = [name for name in _NEEDED if config.get(name) is None]
-            nulls = [name for name, value in config.items() if value is None]
-            if missing or nulls or not str(config["model"]).startswith("models/"):
-                raise Failure(f"Invalid config: {', '.join([*missing, *nulls]) or 'model'}")
+            if missing or not str(config["model"]).startswith("models/"):
+                raise Failure(f"Invalid config: {', '.join(missing) or 'model'}")
         self._modalities = list(config.get("response_modalities") or ["AUDIO"])
 
     async def _on_audio(self, data: Any) -> None:

@@ -35,7 +35,7 @@ class GatewayRealtimeOptions(SpeechOptions):
     """How the simulated model behaves, besides what all voices have.  Times are in seconds.
 
     Attributes:
-        config_checked: whether a configuration must have the model and instructions, and nothing that is null.
+        config_checked: whether a configuration must have what the gateway's client always sends.
         replies: what the model says, ``|`` between one reply and the next; then, and without, it says what it was told.
         speech_reply: what it says to the user's speech.
         vad: the user speaks where audio is not silent, where it is loud, or never.
