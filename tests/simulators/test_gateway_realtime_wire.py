@@ -142,7 +142,7 @@ async def test_a_reply_that_has_not_begun_is_dropped(autojump_clock):
         await trio.sleep(0.1)
         await client.tell("interrupt")
         await client.tell("text", "This.")
-        seen, pcm = await client.until(ENDED)
+        seen, _pcm = await client.until(ENDED)
         assert seen == [STOPPED, STARTED, "audio", ENDED]
         assert [segment.text for segment in server.segments] == ["This."]
 
@@ -217,7 +217,7 @@ async def test_a_function_is_called_and_its_output_spoken(autojump_clock):
         await client.tell("tool_response", {"id": "another", "name": "weather", "response": "Sun."})
         assert (await client.next())[0] == "error"
         await client.tell("tool_response", {"id": call["id"], "name": "weather", "response": "Sun."})
-        seen, pcm = await client.until(ENDED)
+        _, pcm = await client.until(ENDED)
         assert runs(pcm) == [(0, 0, 4 * 480)]
 
 
@@ -228,7 +228,7 @@ async def test_a_function_is_called_and_its_output_spoken(autojump_clock):
         "no JSON",
         '{"type":"dance"}',
         '{"type":"text"}',
-        '{"type":"audio","data":"AAA="}',
+        '{"type":"audio","data":"AAAA"}',
         '{"type":"audio","data":"!"}',
         '{"type":"audio"}',
         '{"type":"video","data":"AAAA"}',
@@ -296,7 +296,7 @@ async def test_a_real_voice_may_speak(autojump_clock):
     async with connected(voice=Hummer(), **{"frame_ms": 10}) as (client, server):
         server.options = GatewayRealtimeOptions(voice=True, transcripts=False, usage=False)
         await client.tell("text", "Hm.")
-        seen, pcm = await client.until(ENDED)
+        _, pcm = await client.until(ENDED)
         assert pcm == b"\x01\x02" * 300
 
 
