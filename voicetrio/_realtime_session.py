@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 The :class:`~voicetrio._realtime_uplink.Uplink` holds a link at a time and sends it the user's audio; the link's receive
-loop brings events (:meth:`RealtimeSession.on_events`).  The :class:`~voicetrio._realtime_floor.Floor` keeps the
+loop brings events (:meth:`RealtimeSession._on_events`).  The :class:`~voicetrio._realtime_floor.Floor` keeps the
 replies, each a turn on the sink.  Its audio comes faster than it plays, and the news that the user has interrupted it
 comes on the same socket behind it; so audio waits in the reply, and a task of its own writes it to the sink.  Only
 beyond `reply_seconds` has the socket to wait.
@@ -15,13 +15,19 @@ first.  What comes after a cancellation is dropped by the dialect, until the pro
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import ssl
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 import trio
 
 from ._jpeg import to_jpeg
+from ._link.connection import Dial
+from ._link.nursery import open_plain_nursery
+from ._link.websocket import connect
 from ._realtime_dialect import (
     Acknowledged,
     Asked,
@@ -58,6 +64,7 @@ from ._realtime_uplink import RealtimeLink, Uplink
 from .audio import AudioFormat, AudioFrame, AudioSink
 from .errors import ConfigurationError, InputError, ProviderError, SessionClosed, VoiceTrioError
 from .text import check_chunk
+from .tools import FunctionTool
 from .turn import Interruption
 
 if TYPE_CHECKING:
@@ -124,7 +131,16 @@ class RealtimeSession:
         self._nursery = nursery
         self._tools = tools
         self._input = AudioInput(given, provider.audio_format, provider.buffer_seconds)
-        self._uplink = Uplink(provider, nursery, self._input, self)
+        self._uplink = Uplink(
+            provider,
+            nursery,
+            self._input,
+            on_events=self._on_events,
+            on_up=self._on_up,
+            on_lost=self._on_lost,
+            on_unreachable=self._on_unreachable,
+            on_refused=self._fail,
+        )
         self._floor = Floor(provider, sink, nursery, self._uplink, tools, self._tell, self._fail)
         self._told_down = False
         self._closed = False
@@ -141,7 +157,7 @@ class RealtimeSession:
     def statistics(self) -> RealtimeStatistics:
         """What the session has done so far."""
         return RealtimeStatistics(
-            connections=self._uplink.pools.connections,
+            connections=self._uplink.connections,
             replies=self._floor.begun,
             samples_sent=self._input.sent,
             samples_dropped=self._input.dropped,
@@ -317,7 +333,7 @@ class RealtimeSession:
 
     # -- what comes ----------------------------------------------------------------------------------------------------
 
-    async def on_events(self, link: RealtimeLink, events: Iterable[RealtimeDialectEvent]) -> None:
+    async def _on_events(self, link: RealtimeLink, events: Iterable[RealtimeDialectEvent]) -> None:
         """Take what one message is; in the link's receive loop."""
         for event in events:
             match event:
@@ -401,26 +417,22 @@ class RealtimeSession:
 
     # -- the connection ------------------------------------------------------------------------------------------------
 
-    def on_up(self, link: RealtimeLink) -> None:
+    def _on_up(self, link: RealtimeLink) -> None:
         """There is a connection."""
         if self._told_down:
             self._told_down = False
             self._tell(Reconnected())
         self._floor.say_again(link)
 
-    def on_lost(self, error: ProviderError) -> None:
+    def _on_lost(self, error: ProviderError) -> None:
         """The connection is lost."""
         self._floor.lose(error)
         self._tell_down(error)
 
-    def on_unreachable(self, error: ProviderError) -> None:
+    def _on_unreachable(self, error: ProviderError) -> None:
         """None came about; it is tried again in a while."""
         self._floor.refuse(error)
         self._tell_down(error)
-
-    def on_refused(self, error: ProviderError) -> None:
-        """The provider refuses for good."""
-        self._fail(error)
 
     def _tell_down(self, error: ProviderError) -> None:
         if not self._told_down:
@@ -438,3 +450,36 @@ class RealtimeSession:
         self._uplink.close()
         self._floor.close(SessionClosed("the session was closed"))
         self._readers.unpark_all()
+
+
+@asynccontextmanager
+async def open_session(
+    provider: RealtimeProvider,
+    sink: AudioSink,
+    given: AudioFormat,
+    instructions: str,
+    tools: Mapping[str, FunctionTool | Mapping[str, Any]],
+    dial: Dial | None,
+    ssl_context: ssl.SSLContext | None,
+) -> AsyncGenerator[RealtimeSession, None]:
+    """A session that lives as long as the block."""
+    async with open_plain_nursery("the session was closed") as nursery:
+        new_dialect = partial(provider._new_dialect, instructions, list(tools.values()))
+        open_connection = partial(
+            connect,
+            provider._endpoint().url,
+            headers=provider._endpoint().headers,
+            options=provider._policy().connection,
+            ssl_context=ssl_context,
+            dial=dial,
+            provider=provider.name,
+        )
+        session = RealtimeSession(provider, sink, given, nursery, ToolDesk(tools))
+        nursery.start_soon(session._uplink.keep, new_dialect, open_connection)
+        try:
+            yield session
+        finally:
+            session._close()
+        with trio.CancelScope(shield=True):  # noqa: ASYNC100 - the nursery waits for its children, which have deadlines
+            async with trio.open_nursery() as farewells:
+                session._uplink.farewell(farewells)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -25,25 +25,6 @@ RealtimeLink = Link[RealtimeDialect]
 _PATIENT = 5
 
 
-class UplinkUser(Protocol):
-    """Whom an uplink tells what happens.  All but the first are synchronous."""
-
-    async def on_events(self, link: RealtimeLink, events: Iterable[RealtimeDialectEvent]) -> None:
-        """What a message is came, on the link that is in use."""
-
-    def on_up(self, link: RealtimeLink) -> None:
-        """There is a connection."""
-
-    def on_lost(self, error: ProviderError) -> None:
-        """The connection is lost."""
-
-    def on_unreachable(self, error: ProviderError) -> None:
-        """None came about, and it is tried again in a while."""
-
-    def on_refused(self, error: ProviderError) -> None:
-        """The provider refuses for good."""
-
-
 class Uplink:
     """Connects, sends the user's audio, and connects anew when the connection is lost.
 
@@ -51,26 +32,49 @@ class Uplink:
         provider: whose options hold.
         nursery: where links live; the session's.
         audio: the user's.
-        user: who is told.
+        on_events: called with what the dialect makes of each message, in the link's receive loop.
+        on_up: called synchronously, as the others, when there is a connection.
+        on_lost: … when it is lost.
+        on_unreachable: … when none came about, and it will be tried again in a while.
+        on_refused: … when the provider refuses for good.
 
     Attributes:
-        pools: of its links.
         link: the one in use; None if there is none.
         error: what ended it for good.
     """
 
-    def __init__(self, provider: RealtimeProvider, nursery: trio.Nursery, audio: AudioInput, user: UplinkUser) -> None:
-        self.pools: LinkPools[RealtimeDialect] = LinkPools(nursery, provider.name, provider._policy())
+    def __init__(
+        self,
+        provider: RealtimeProvider,
+        nursery: trio.Nursery,
+        audio: AudioInput,
+        *,
+        on_events: Callable[[RealtimeLink, Iterable[RealtimeDialectEvent]], Awaitable[None]],
+        on_up: Callable[[RealtimeLink], None],
+        on_lost: Callable[[ProviderError], None],
+        on_unreachable: Callable[[ProviderError], None],
+        on_refused: Callable[[ProviderError], None],
+    ) -> None:
+        self._pools: LinkPools[RealtimeDialect] = LinkPools(nursery, provider.name, provider._policy())
         self.link: RealtimeLink | None = None
         self.error: VoiceTrioError | None = None
         self._provider = provider
         self._audio = audio
-        self._user = user
+        self._tell_events = on_events
+        self._tell_up = on_up
+        self._tell_lost = on_lost
+        self._tell_unreachable = on_unreachable
+        self._tell_refused = on_refused
         self._scope = trio.CancelScope()
         self._down: ProviderError | None = None
         self._closed = False
         self._late_bytes = 0
         self._changed = trio.lowlevel.ParkingLot()
+
+    @property
+    def connections(self) -> int:
+        """How many links became ready."""
+        return self._pools.connections
 
     @property
     def late_bytes(self) -> int:
@@ -124,16 +128,16 @@ class Uplink:
         def make_link() -> RealtimeLink:
             return Link(new_dialect(), target, open_connection, policy, self._on_events, self._on_lost)
 
-        pool = self.pools.get(endpoint, policy, make_link)
+        pool = self._pools.get(endpoint, policy, make_link)
         while not self._closed:  # its links take their leave for a moment after that
             try:
                 link = await pool.acquire()
             except ProviderError as error:
                 if not (is_transient(error) or isinstance(error, BreakerOpen)):
-                    self._user.on_refused(error)
+                    self._tell_refused(error)
                     return
                 self._down = error
-                self._user.on_unreachable(error)
+                self._tell_unreachable(error)
                 self._changed.unpark_all()
                 await trio.sleep(error.retry_after or policy.pause(_PATIENT))
                 continue
@@ -142,7 +146,7 @@ class Uplink:
                 await self._send_audio(link)
             pool.release(link, worked=link.dialect.answered)
             if link.failure is not None and not is_transient(link.failure):
-                self._user.on_refused(link.failure)
+                self._tell_refused(link.failure)
                 return
 
     def end(self, error: VoiceTrioError) -> None:
@@ -150,6 +154,10 @@ class Uplink:
         if self.error is None:
             self.error = error
         self._changed.unpark_all()
+
+    def farewell(self, nursery: trio.Nursery) -> None:
+        """Close its links politely, in this nursery."""
+        self._pools.farewell(nursery)
 
     def close(self) -> None:
         """The session is closed."""
@@ -163,7 +171,7 @@ class Uplink:
         self.link = link
         self._scope = trio.CancelScope()
         self._down = None
-        self._user.on_up(link)
+        self._tell_up(link)
         self._changed.unpark_all()
 
     async def _send_audio(self, link: RealtimeLink) -> None:
@@ -175,7 +183,7 @@ class Uplink:
     async def _on_events(self, link: RealtimeLink, events: Iterable[Any]) -> None:
         self._adopt(link)
         if link is self.link:
-            await self._user.on_events(link, events)
+            await self._tell_events(link, events)
 
     def _on_lost(self, link: RealtimeLink) -> None:
         if link is not self.link:
@@ -185,5 +193,5 @@ class Uplink:
         self.link = None
         self._scope.cancel(reason="the link is lost")
         if not self._closed:
-            self._user.on_lost(link.failure)
+            self._tell_lost(link.failure)
         self._changed.unpark_all()

@@ -8,19 +8,15 @@ from __future__ import annotations
 import abc
 import math
 import ssl
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
 import attrs
-import trio
 
 from ._link.connection import ConnectionOptions, Dial
-from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy
 from ._link.pool import Endpoint
-from ._link.websocket import connect
 from ._options import positive, positive_or_none
 from ._realtime_dialect import RealtimeDialect
 from ._realtime_events import ConnectionLost as ConnectionLost
@@ -39,7 +35,7 @@ from ._realtime_events import UserSpeechStarted as UserSpeechStarted
 from ._realtime_reply import RealtimeReply as RealtimeReply
 from ._realtime_session import RealtimeSession as RealtimeSession
 from ._realtime_session import RealtimeStatistics as RealtimeStatistics
-from ._realtime_tools import ToolDesk
+from ._realtime_session import open_session
 from .audio import AudioFormat, AudioSink
 from .errors import ConfigurationError
 from .tools import FunctionTool, Tool, as_tools
@@ -125,36 +121,4 @@ class RealtimeProvider(abc.ABC):
         if not isinstance(instructions, str):
             raise ConfigurationError(f"instructions must be a string, not {instructions!r}")
         given = AudioFormat(sample_rate, channels)
-        return _open_session(self, sink, given, instructions, as_tools(tools), dial, ssl_context)
-
-
-@asynccontextmanager
-async def _open_session(
-    provider: RealtimeProvider,
-    sink: AudioSink,
-    given: AudioFormat,
-    instructions: str,
-    tools: Mapping[str, FunctionTool | Mapping[str, Any]],
-    dial: Dial | None,
-    ssl_context: ssl.SSLContext | None,
-) -> AsyncGenerator[RealtimeSession, None]:
-    async with open_plain_nursery("the session was closed") as nursery:
-        new_dialect = partial(provider._new_dialect, instructions, list(tools.values()))
-        open_connection = partial(
-            connect,
-            provider._endpoint().url,
-            headers=provider._endpoint().headers,
-            options=provider._policy().connection,
-            ssl_context=ssl_context,
-            dial=dial,
-            provider=provider.name,
-        )
-        session = RealtimeSession(provider, sink, given, nursery, ToolDesk(tools))
-        nursery.start_soon(session._uplink.keep, new_dialect, open_connection)
-        try:
-            yield session
-        finally:
-            session._close()
-        with trio.CancelScope(shield=True):  # noqa: ASYNC100 - the nursery waits for its children, which have deadlines
-            async with trio.open_nursery() as farewells:
-                session._uplink.pools.farewell(farewells)
+        return open_session(self, sink, given, instructions, as_tools(tools), dial, ssl_context)
