@@ -15,6 +15,7 @@ from voicetrio.simulators.gateway_realtime import GatewayRealtimeOptions, Gatewa
 
 TOKEN = "a+token/that=nobody-may-see"
 RATE = 24_000
+_HANG = 5_000.0  # virtual seconds
 
 
 def model(**options):
@@ -120,7 +121,8 @@ async def talking(
             async with opened as talk.session:
                 if read:
                     nursery.start_soon(talk.read_events)
-                yield talk
+                with trio.fail_after(_HANG):
+                    yield talk
             ours.close()
             with trio.move_on_after(120):
                 await ours.drained()

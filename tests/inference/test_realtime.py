@@ -43,7 +43,8 @@ from voicetrio.realtime import (
     UserSpeechEnded,
     UserSpeechStarted,
 )
-from voicetrio.simulators import Faults, tagged_pcm
+from voicetrio.simulators import Faults, read_tags, tagged_pcm
+from voicetrio.simulators.gateway_realtime import GatewayRealtimeOptions, GatewayRealtimeSimulator
 from voicetrio.testing import no_leaks
 
 TEXT = "What is said here lasts a while."
@@ -819,6 +820,29 @@ async def test_nothing_is_left_behind():
         await it.session.say(TEXT)
         with trio.move_on_after(0.01):
             await it.session.say(TEXT)
+
+
+async def test_on_real_sockets_it_is_the_same():
+    options = GatewayRealtimeOptions(ms_per_char=20, first_audio=0.0, speed=float("inf"))
+    async with no_leaks(), GatewayRealtimeSimulator(options).serve() as server:
+        sink, source = open_audio_sink(RATE, max_seconds=60)
+        async with model(base_url=server.url).open(sink) as session:
+            for number in range(20):
+                with trio.CancelScope() as scope:
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(session.say, TEXT)
+                        for _ in range(number):
+                            await trio.lowlevel.checkpoint()
+                        scope.cancel()
+            reply = await session.say(TEXT)
+        assert (reply.outcome, reply.samples) == ("completed", LENGTH)
+        frames = []
+        with pytest.raises(trio.WouldBlock):
+            while True:
+                frames.append(source.receive_nowait())
+        assert {frame.turn for frame in frames} == {reply.turn}
+        (run,) = read_tags(b"".join(frame.pcm for frame in frames))
+        assert (run.start, run.length) == (0, LENGTH)
 
 
 # ---- pictures
