@@ -64,6 +64,7 @@ class _Session:
         self._calls: list[_Call] = []
         self._said = 0  # samples of the user's speech
         shortest = rng.uniform(5, 40)
+        announces = rng.random() < 0.85
         self._options = GatewayRealtimeOptions(
             seed=rng.randrange(2**32),
             frame_ms_min=shortest,
@@ -72,8 +73,9 @@ class _Session:
             speed=rng.choice((1.0, 4.0, 4.0, 20.0, math.inf)),
             odd_frames=rng.random() < 0.3,
             empty_frames=rng.random() < 0.1,
-            announces=rng.random() < 0.85,
-            end_marker=rng.choice(("normal",) * 6 + ("none", "late", "double")),
+            announces=announces,
+            # Where neither beginnings nor ends are told, nothing tells two replies apart.
+            end_marker=rng.choice(("normal",) * 6 + (("none", "late", "double") if announces else ("normal",))),
             end_marker_delay=rng.choice((0.1, 0.4)),
             interrupt_ends=rng.choice(("none", "before", "after")),
             interrupt_idle=rng.random() < 0.5,

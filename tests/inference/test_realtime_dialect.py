@@ -75,7 +75,7 @@ A = "Audio"
         ),
         (
             (STARTED, "!0", STARTED, ENDED, STARTED, STOPPED),
-            ["Began", "Acknowledged", "Began", "Over", "Began", "BargedIn"],
+            ["Began", "Acknowledged", "Began", "Over", "Began"],
         ),
         # Asked for and not begun: it may still begin.
         (
@@ -120,7 +120,7 @@ def test_when_a_reply_can_be_told_from_those_that_were_cancelled(what, certain):
 
 
 def test_what_each_message_is():
-    dialect = GatewayRealtimeDialect({}, speaks=True)
+    dialect = GatewayRealtimeDialect({}, speaks=True, clock=lambda: 0.0)
     assert dialect.receive(audio(b"abc")) == (Audio(b"abc"),)
     assert dialect.receive(b"binary") == (Audio(b"binary"),)
     assert dialect.receive(audio(b"")) == ()
@@ -155,10 +155,12 @@ def test_what_each_message_is():
 )
 def test_calls_of_every_sensible_shape(data, call):
     expected = () if call is None else (Asked(call),)
-    assert GatewayRealtimeDialect({}, speaks=True).receive(event("tool_call", **data)) == expected
-    assert GatewayRealtimeDialect({}, speaks=True).receive(event("function_call", **data)) == expected
+    assert GatewayRealtimeDialect({}, speaks=True, clock=lambda: 0.0).receive(event("tool_call", **data)) == expected
+    assert (
+        GatewayRealtimeDialect({}, speaks=True, clock=lambda: 0.0).receive(event("function_call", **data)) == expected
+    )
     bare = json.dumps({"type": "tool_call", "data": data})
-    assert GatewayRealtimeDialect({}, speaks=True).receive(bare) == expected
+    assert GatewayRealtimeDialect({}, speaks=True, clock=lambda: 0.0).receive(bare) == expected
 
 
 def test_text_alone_is_a_reply():
@@ -172,12 +174,19 @@ def test_text_alone_is_a_reply():
 def test_an_error_breaks_the_connection_if_nothing_worked_yet_or_nothing_will():
     error = json.dumps({"type": "error", "data": {"error": "Internal server error"}})
     refused = json.dumps({"type": "error", "message": "Unauthorized"})
-    dialect = GatewayRealtimeDialect({}, speaks=True)
+    dialect = GatewayRealtimeDialect({}, speaks=True, clock=lambda: 0.0)
     assert isinstance(dialect.receive(error)[0], Broken)
     dialect.receive(event(STARTED))
     assert isinstance(dialect.receive(error)[0], Reported)
     assert isinstance(dialect.receive("error: something failed")[0], Reported)
     assert isinstance(dialect.receive(refused)[0], Broken)
+
+
+def test_an_answer_is_waited_for_as_long_as_one_may_take():
+    conversation = Conversation()
+    assert conversation.hear(STARTED, "!0", STARTED) == ["Began", "Acknowledged", "Began"]
+    conversation.now = 2.1
+    assert conversation.hear(STOPPED) == ["BargedIn"]
 
 
 def test_late_audio_is_counted():

@@ -15,11 +15,13 @@ answer could be taken for one of them.  Where the gateway acknowledges nothing t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pybase64
+import trio
 
 from .._link.link import Message
 from .._realtime_dialect import (
@@ -51,20 +53,31 @@ class GatewayRealtimeDialect(RealtimeDialect):
     Args:
         config: what the first message carries.
         speaks: whether replies are spoken; else they are text, and end with it.
+        cancel_timeout: seconds in which an interruption is answered, if it is.
+        clock: for that.
     """
 
     provider = NAME
 
-    def __init__(self, config: Mapping[str, Any], *, speaks: bool) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        speaks: bool,
+        cancel_timeout: float = 2.0,
+        clock: Callable[[], float] = trio.current_time,
+    ) -> None:
         self._config = config
         self._speaks = speaks
         self._coming = False  # a reply has begun and is not over
         self._announced = False  # the gateway tells of replies that begin
-        self._owed = 0  # interruptions that it has not shown to have heard of
+        self._owed: deque[float] = deque()  # interruptions that it has not shown to have heard of, and their times
         self._stale = 0  # cancelled replies that may still begin
         self._uncertain = False  # a cancelled reply may still begin, and cannot be told from one that is asked now
         self._broken_off = False  # what comes is of a reply that was broken off, until another is announced
-        self._credit = 0  # answers to interruptions that may still come
+        self._credit: deque[float] = deque()  # answers to interruptions that may still come, and until when
+        self._cancel_timeout = cancel_timeout
+        self._clock = clock
         self._calls = itertools.count(1)
 
     # -- what is said to the model -------------------------------------------------------------------------------------
@@ -90,7 +103,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
         return message("tool_response", {"id": call.id, "name": call.name, "response": output})
 
     def cancel(self, asked: int) -> Sequence[Message]:
-        self._owed += 1
+        self._owed.append(self._clock() + self._cancel_timeout)
         self._stale += asked
         self._uncertain |= bool(asked) or not self._announced
         self._coming = False
@@ -136,7 +149,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
     @property
     def _dropping(self) -> bool:
         """Whether what comes is of a reply that was cancelled or broken off."""
-        return self._owed > 0 or (self._broken_off and self._announced)
+        return bool(self._owed) or (self._broken_off and self._announced)
 
     def _on_audio(self, pcm: bytes) -> Sequence[RealtimeDialectEvent]:
         self.answered = True
@@ -163,18 +176,17 @@ class GatewayRealtimeDialect(RealtimeDialect):
         if not self._coming:
             return ()
         self._coming = False
-        self._credit = 0  # no answer is as late as that
         return (Over(),)
 
     def _on_interrupted(self, _notice: Notice) -> Sequence[RealtimeDialectEvent]:
         if self._owed:
-            self._owed -= 1
+            self._owed.popleft()
             if not self._owed:
                 self._stale, self._uncertain = 0, False
             return (Acknowledged(),)
-        if self._credit:
-            self._credit -= 1
-            return ()
+        while self._credit:
+            if self._credit.popleft() >= self._clock():
+                return ()
         self._coming, self._broken_off = False, True
         return (BargedIn(),)
 
@@ -182,14 +194,16 @@ class GatewayRealtimeDialect(RealtimeDialect):
         """The gateway has heard of all interruptions, though it has not said so; it may still do."""
         if not self._owed:
             return ()
-        owed, self._owed, self._uncertain = self._owed, 0, False
-        self._credit += owed
-        return (Acknowledged(owed),)
+        count = len(self._owed)
+        self._credit += self._owed
+        self._owed.clear()
+        self._uncertain = False
+        return (Acknowledged(count),)
 
     def _on_user_speech(self, notice: Notice) -> Sequence[RealtimeDialectEvent]:
         started = notice.event == "user_speech_started"
         if started:
-            self._credit = 0  # from now on the gateway may break off by itself
+            self._credit.clear()  # from now on the gateway may break off by itself
         return (UserSpeech(started),)
 
     def _on_heard(self, notice: Notice) -> Sequence[RealtimeDialectEvent]:

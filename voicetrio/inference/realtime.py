@@ -186,7 +186,9 @@ class Realtime(RealtimeProvider):
         )
 
     def _new_dialect(self, instructions: str, tools: Sequence[FunctionTool | Mapping[str, Any]]) -> RealtimeDialect:
-        return GatewayRealtimeDialect(self._config(instructions, tools), speaks=self.speaks)
+        return GatewayRealtimeDialect(
+            self._config(instructions, tools), speaks=self.speaks, cancel_timeout=self.cancel_timeout
+        )
 
     def _config(self, instructions: str, tools: Sequence[FunctionTool | Mapping[str, Any]]) -> dict[str, Any]:
         model = self.model if self.model.startswith("models/") else f"models/{self.model}"
