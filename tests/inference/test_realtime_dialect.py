@@ -36,7 +36,8 @@ class Conversation:
     """Feeds a dialect: names of events, ``audio``, or ``!`` and a number for a cancellation with so many asked for."""
 
     def __init__(self, *, speaks=True):
-        self.dialect = GatewayRealtimeDialect({}, speaks=speaks)
+        self.now = 0.0
+        self.dialect = GatewayRealtimeDialect({}, speaks=speaks, clock=lambda: self.now)
 
     def hear(self, *what):
         events = []
