@@ -55,7 +55,8 @@ def put_that_loses_a_sample(self, pcm):
 
 def cancel_that_drops_nothing(self, asked):
     messages = real_cancel(self, asked)
-    self._owed, self._broken_off, self._uncertain, self._stale = 0, False, False, 0
+    self._owed.clear()
+    self._broken_off, self._uncertain, self._stale = False, False, 0
     return messages
 
 
