@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import soak_realtime
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).resolve().parent
+REALTIME = "realtime"
+"""Not a dialect of speech: a soak of its own."""
+
 MILLION = 1_000_000
 BATCH = 4
 """Sessions that a process runs before it reports."""
@@ -131,11 +135,17 @@ def _begin_process() -> None:
     gc.freeze()  # what was imported stays
 
 
+def _run_session(job: Job, session: int, runs: int) -> Report:
+    if job.dialect == REALTIME:
+        return soak_realtime.run_session(job.seed, session, runs)
+    return run_session(job.seed, session, runs, job.dialect)
+
+
 def _do(job: Job) -> Report:
     report = Report()
     for session, runs in job.sessions:
         try:
-            report.add(run_session(job.seed, session, runs, job.dialect))
+            report.add(_run_session(job, session, runs))
         except Exception:  # noqa: BLE001 - a crash is a finding like any other, and is told with its seed
             last = session * RUNS_PER_SESSION + runs - 1
             report.violations.append(Violation(last, "error", traceback.format_exc()))
@@ -220,7 +230,7 @@ def _complain(state: State, violations: list[Violation], console: Console) -> No
 def main() -> int:
     """Run it; the exit status is 0 if all is well, 1 if something is wrong, 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dialect", choices=DIALECTS, default="deepgram", help="whom to soak")
+    parser.add_argument("--dialect", choices=[*DIALECTS, REALTIME], default="deepgram", help="whom to soak")
     parser.add_argument("--seed", type=int, help="default: a new one, or that of the soak that is continued")
     parser.add_argument("--runs", type=int, default=MILLION, help="interruptions")
     parser.add_argument("--start", type=int, default=0, help="number of the first")

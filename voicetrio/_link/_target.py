@@ -113,7 +113,8 @@ class Target:
 
     def printable(self, text: str, limit: int = _SHOWN_LIMIT) -> str:
         """`text` of the peer's, fit for a message: one line, not long, without the secrets that were sent."""
-        # A peer may send megabytes, of which nothing is shown far beyond the limit; what is cut may end in half a secret.
+        # A peer may send megabytes, of which nothing is shown far beyond the limit; what is cut there may be half a
+        # secret.
         longest = max(map(len, self._secrets), default=0)
         shown = text[: 64 * limit + longest]
         for secret in self._secrets:

@@ -52,6 +52,6 @@ def error_message(shape: ErrorShape, words: str) -> str:
     return words if shape == "plain" else json.dumps(shapes[shape], ensure_ascii=False)
 
 
-def event_message(name: str, **data: object) -> str:
+def event_message(name: str, /, **data: object) -> str:
     """An event."""
     return json.dumps({"type": "event", "data": {"eventType": name, **data}}, ensure_ascii=False)

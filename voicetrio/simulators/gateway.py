@@ -9,6 +9,7 @@ import attrs
 from ._router import Router
 from .chat import ChatOptions, ChatSimulator
 from .gateway_denoise import GatewayDenoiseOptions, GatewayDenoiseSimulator
+from .gateway_realtime import GatewayRealtimeOptions, GatewayRealtimeSimulator
 from .gateway_stt import GatewaySTTOptions, GatewaySTTSimulator
 from .gateway_tts import GatewayTTSOptions, GatewayTTSSimulator
 
@@ -23,7 +24,7 @@ __all__ = ["GatewayOptions", "GatewaySimulator"]
 
 
 @attrs.frozen(kw_only=True)
-class GatewayOptions(GatewayTTSOptions, GatewayDenoiseOptions, GatewaySTTOptions, ChatOptions):
+class GatewayOptions(GatewayTTSOptions, GatewayRealtimeOptions, GatewayDenoiseOptions, GatewaySTTOptions, ChatOptions):
     """How the simulated gateway behaves: the options of its endpoints in one, those of the same name for all."""
 
 
@@ -51,6 +52,7 @@ class GatewaySimulator(Router[GatewayOptions]):
         options = GatewayOptions() if options is None else options
         endpoints: dict[str, Simulator[Any]] = {
             GatewayTTSSimulator.endpoint: GatewayTTSSimulator(options, voice=voice),
+            GatewayRealtimeSimulator.endpoint: GatewayRealtimeSimulator(options, voice=voice),
             GatewayDenoiseSimulator.path: GatewayDenoiseSimulator(options),
             GatewaySTTSimulator.endpoint: GatewaySTTSimulator(options),
             "/v1/chat/completions": ChatSimulator(options, replies=replies),

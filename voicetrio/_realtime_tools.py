@@ -1,0 +1,58 @@
+"""The function tools of a realtime session, and the calls that are under way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ._realtime_events import ToolCall
+from .errors import ToolError
+from .tools import FunctionTool
+
+# Calls under way at a time: a model asks for a few.
+_MOST_RUNNING = 32
+
+
+class ToolDesk:
+    """Calls the functions that a model wants to be called.
+
+    Args:
+        tools: by name.
+
+    Attributes:
+        running: how many calls are under way.
+    """
+
+    def __init__(self, tools: Mapping[str, FunctionTool | Mapping[str, Any]]) -> None:
+        self.running: int = 0
+        self._tools = tools
+
+    def answers(self, name: str) -> bool:
+        """Whether the call of this name is ours to answer: not if the tool is one without a function."""
+        return not isinstance(self._tools.get(name), Mapping)
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around a call: the model waits for it."""
+        self.running += 1
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    async def call(self, call: ToolCall) -> str:
+        """Call a function; give what it gives, or what is wrong, for the model to read.
+
+        Raises:
+            Exception: what the function raises, other than ToolError: a bug.
+        """
+        tool = self._tools.get(call.name)
+        if not isinstance(tool, FunctionTool):
+            return f"error: there is no tool {call.name}; there are {', '.join(self._tools)}"
+        if self.running > _MOST_RUNNING:
+            return "error: too many calls at once"
+        try:
+            return await tool.call(call.arguments)
+        except ToolError as error:
+            return f"error: {error}"
