@@ -84,7 +84,7 @@ class _Session:
             interrupt_ends=rng.choice(("none", "before", "after")),
             interrupt_idle=rng.random() < 0.5,
             transcripts=rng.random() < 0.2,
-            usage=rng.random() < 0.2,
+            tell_usage=rng.random() < 0.2,
             vad_end=0.1,
             speech_reply=_SPOKEN_TO,
         )

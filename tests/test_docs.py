@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from voicetrio import LMNTTTS, CartesiaSTT, CartesiaTTS, ChatLLM, DeepgramTTS, SmallestAITTS
-from voicetrio.inference import LLM, STT, TTS, Denoise
+from voicetrio.inference import LLM, STT, TTS, Denoise, Realtime
 
 ROOT = Path(__file__).parent.parent
 ORIGINALS = (ROOT / "docs" / "originals.md").read_text()
@@ -16,7 +16,18 @@ PROVIDERS = (ROOT / "docs" / "providers.md").read_text()
 
 ROWS = [
     f"{letter}{number}"
-    for letter, last in (("D", 13), ("L", 10), ("C", 10), ("M", 11), ("S", 8), ("G", 9), ("T", 7), ("N", 8), ("P", 6))
+    for letter, last in (
+        ("D", 13),
+        ("L", 10),
+        ("C", 10),
+        ("M", 11),
+        ("S", 8),
+        ("G", 9),
+        ("T", 7),
+        ("N", 8),
+        ("P", 6),
+        ("R", 7),
+    )
     for number in range(1, last + 1)
 ]
 FILES = (
@@ -28,9 +39,10 @@ FILES = (
     "stt/test_gateway_stt.py",
     "inference/test_inference_tts.py",
     "inference/test_denoise.py",
+    "inference/test_realtime.py",
     "llm/test_originals.py",
 )
-CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, CartesiaSTT, SmallestAITTS, TTS, STT, Denoise, ChatLLM, LLM)
+CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, CartesiaSTT, SmallestAITTS, TTS, STT, Realtime, Denoise, ChatLLM, LLM)
 
 
 def names_of_tests(path):
@@ -70,7 +82,7 @@ def test_each_row_says_what_how_it_sounds_what_instead_and_which_test(row):
 
 def test_each_test_of_a_row_is_named_in_its_row():
     named = set().union(*(names_of_tests(ROOT / "tests" / file) for file in FILES))
-    tests = {name for name in named if re.match(r"test_[dlcmsgtnp]\d+_", name)}
+    tests = {name for name in named if re.match(r"test_[dlcmsgtnpr]\d+_", name)}
     assert tests == {name for row in ROWS for name in named_in(sections(ORIGINALS)[row])}
 
 

@@ -85,6 +85,7 @@ async def test_the_gateway_has_it_beside_its_other_endpoints(autojump_clock):
             await denoiser.prewarm()
             async with session.chat("Hello.") as reply:
                 assert await reply.read() == "A scripted answer."
+            assert reply.usage.completion_tokens == 3
             server.options = attrs.evolve(server.options, faults=Faults(error_frame=1))
             with pytest.raises(errors.ServiceUnavailable, match="The server had an error"):
                 async with session.chat("Hello.") as reply:

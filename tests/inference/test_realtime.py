@@ -385,7 +385,7 @@ async def test_beyond_the_bound_of_a_reply_the_socket_waits(autojump_clock):
         ({"announces": False}, "completed"),
         ({"odd_frames": True}, "completed"),
         ({"empty_frames": True}, "completed"),
-        ({"transcripts": False, "usage": False}, "completed"),
+        ({"transcripts": False, "tell_usage": False}, "completed"),
         ({"faults": Faults(one_byte_writes=True)}, "completed"),
         ({"faults": Faults(fragment=7)}, "completed"),
         ({"faults": Faults(big_message=True)}, "completed"),

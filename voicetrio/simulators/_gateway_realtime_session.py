@@ -304,7 +304,7 @@ class GatewayRealtimeSession:
                 return
         for _ in range({"none": 0, "double": 2}.get(options.end_marker, 1)):
             await self._send(event_message("agent_speech_ended"))
-        if options.usage:
+        if options.tell_usage:
             await self._send(event_message("usage_metadata", total_tokens=len(reply.text)))
 
     async def _tell_broken_off(self, reply: _Reply, *, begun: bool) -> None:

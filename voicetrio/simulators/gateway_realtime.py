@@ -56,7 +56,7 @@ class GatewayRealtimeOptions(SpeechOptions):
         late_frames: frames of audio that come after a reply was broken off, and told to be so.
 
         transcripts: tell what the user and the model say.
-        usage: tell how much was used, after each reply.
+        tell_usage: tell how much was used, after each reply.
         tool_event: what a call of a function is called.
         tool_arguments: as an object, or as JSON in a string.
         tool_id: whether a call has an id.
@@ -84,7 +84,7 @@ class GatewayRealtimeOptions(SpeechOptions):
     late_frames: int = attrs.field(default=0, validator=at_least(0))
 
     transcripts: bool = True
-    usage: bool = True
+    tell_usage: bool = True
     tool_event: Literal["tool_call", "function_call"] = "tool_call"
     tool_arguments: Literal["object", "string"] = "object"
     tool_id: bool = True
