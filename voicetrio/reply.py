@@ -90,8 +90,8 @@ class Reply:
     What the iteration raises: :exc:`~voicetrio.errors.ProviderStalled` if nothing comes for too long,
     :exc:`~voicetrio.errors.LinkClosed` if the answer is cut off, the error that the server tells in the middle,
     :exc:`~voicetrio.errors.InvalidAnswer` at the end of an answer that is not of the form asked for, and
-    :exc:`~voicetrio.errors.SessionClosed` if the session is closed meanwhile.  What came before an error is given before
-    it is raised.  Leaving the block throws away what was not taken; going on then raises
+    :exc:`~voicetrio.errors.SessionClosed` if the session is closed meanwhile.  What came before an error is given
+    before it is raised.  Leaving the block throws away what was not taken; going on then raises
     :exc:`~voicetrio.errors.ClosedError`.  Cancelled, it has taken nothing: go on, or leave the block.  One task at a
     time may iterate.
 

@@ -151,7 +151,7 @@ class Lines:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while (line := self._free()) is None:
-            coming = self._coming(awaited=False)
+            coming = self._coming(shared=False)
             coming.awaited = True
             try:
                 await coming.wait()
@@ -159,21 +159,21 @@ class Lines:
                 coming.awaited = False
         line.take()
         if self._reserve and not self._closed and not any(other.free or other.ending for other in self._lines):
-            self._coming(awaited=False)
+            self._coming(shared=False)
         return line
 
     async def ready(self) -> None:
-        """Wait until there is a free line, or was one; raises and can be cancelled like :meth:`acquire`."""
+        """Wait until there is a free line; raises and can be cancelled like :meth:`acquire`."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._free() is None:
-            await self._coming().wait()
+        while self._free() is None:
+            await self._coming(shared=True).wait()
 
     def _free(self) -> Line | None:
         # The one free for the shortest time: the server is the likeliest to have closed the others.
         return max((line for line in self._lines if line.free), key=lambda line: line.free_since, default=None)
 
-    def _coming(self, *, awaited: bool = True) -> Line:
-        """A line that is being connected, be it `awaited` by others or not; a new one if there is none.
+    def _coming(self, *, shared: bool) -> Line:
+        """A line that is being connected, which if it is not `shared` no exchange waits for; a new one if there is none.
 
         Raises:
             SessionClosed: if the session is closed.
@@ -181,7 +181,7 @@ class Lines:
         if self._closed:
             raise SessionClosed("the session is closed")
         connecting = (line for line in self._lines if not line.settled.is_set())
-        coming = next((line for line in connecting if awaited or not line.awaited), None)
+        coming = next((line for line in connecting if shared or not line.awaited), None)
         if coming is None:
             coming = Line(self._open_connection)
             self._lines.append(coming)
