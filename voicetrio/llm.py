@@ -275,8 +275,8 @@ class LLMSession:
                 complete: the text, the calls and their outputs.
             tools: functions; all can be called.
             max_rounds: requests at most.
-            tool_choice: as in :meth:`chat`, for the first round only; the others are ``"auto"``, whatever the provider's
-                option: the model could never end otherwise.
+            tool_choice: as in :meth:`chat`, for the first round only; the others have ``"auto"``, whatever the
+                provider's option: the model could never end otherwise.
             response_format: as in :meth:`chat`.
             spoken_field: as in :meth:`chat`.
             overrides: other options of the provider.

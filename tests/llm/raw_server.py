@@ -7,6 +7,8 @@ import h11
 import trio
 import trio.testing
 
+from voicetrio._link.nursery import plain_exceptions
+
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
 END = b"0\r\n\r\n"
@@ -68,23 +70,24 @@ async def serving(serve, *, delay=0.0):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
 
-    async with trio.open_nursery() as nursery:
+    with plain_exceptions():
+        async with trio.open_nursery() as nursery:
 
-        async def dial(_host, _port):
-            await trio.sleep(delay)
-            ours, theirs = trio.testing.memory_stream_pair()
-            nursery.start_soon(run, theirs)
-            return ours
+            async def dial(_host, _port):
+                await trio.sleep(delay)
+                ours, theirs = trio.testing.memory_stream_pair()
+                nursery.start_soon(run, theirs)
+                return ours
 
-        yield dial
-        nursery.cancel_scope.cancel()
+            yield dial
+            nursery.cancel_scope.cancel()
 
 
 def answering(*responses, requests=None):
-    """Answer each request of a connection with the next response, the last one again and again."""
+    """Answer each request, on whichever connection, with the next response, the last one again and again."""
+    left = list(responses)
 
     async def serve(stream):
-        left = list(responses)
         while (body := await next_request(stream)) is not None:
             if requests is not None:
                 requests.append(body)

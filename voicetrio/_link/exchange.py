@@ -173,7 +173,7 @@ class Lines:
         return max((line for line in self._lines if line.free), key=lambda line: line.free_since, default=None)
 
     def _coming(self, *, shared: bool) -> Line:
-        """A line that is being connected, which if it is not `shared` no exchange waits for; a new one if there is none.
+        """A line that is being connected, if not `shared` one that no exchange waits for; a new one if there is none.
 
         Raises:
             SessionClosed: if the session is closed.
