@@ -103,7 +103,9 @@ def test_strings_and_sequences_are_conversations():
     assert context_of(context) is context
 
 
-@pytest.mark.parametrize("messages", [[], ChatContext(), 5, None, {"role": "user"}, [5], [{}], [{"role": 5}], [None]])
+@pytest.mark.parametrize(
+    "messages", [[], ChatContext(), ChatContext(None), 5, None, {"role": "user"}, [5], [{}], [{"role": 5}], [None]]
+)
 def test_what_is_no_conversation_is_refused(messages):
     with pytest.raises(InputError):
         context_of(messages)
@@ -119,6 +121,11 @@ def test_what_is_no_conversation_is_refused(messages):
         lambda: Image("file:///etc/passwd"),
         lambda: Image(b""),
         lambda: Image(b"no image"),
+        lambda: Image(PNG, 5),
+        lambda: Image(PNG, ""),
+        lambda: Image(PNG, "text/html"),
+        lambda: Image(PNG, "image/png;base64,PGI+"),
+        lambda: Image(PNG, "image/png\n"),
         lambda: Image(None),
         lambda: Image(PNG, detail="huge"),
         lambda: ToolCall("", "f"),
