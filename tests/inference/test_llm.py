@@ -72,3 +72,9 @@ async def test_errors_carry_the_name_of_the_gateway(autojump_clock, simulator):
         with pytest.raises(errors.AuthenticationError, match="videosdk"):
             async with llm.chat("Hello.", dial=server.dial):
                 pass
+
+
+def test_a_key_in_the_query_is_not_shown():
+    shown = repr(LLM.google(token="t", base_url="http://x.test?key=nobody-may-see-this"))
+    assert "http://x.test" in shown
+    assert "nobody-may-see-this" not in shown

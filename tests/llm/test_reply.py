@@ -107,7 +107,7 @@ async def test_the_name_of_a_request_shows_no_key(autojump_clock, where):
         assert reply.request_id == "r-***"
 
 
-async def test_a_key_in_the_query_is_not_shown():
+def test_a_key_in_the_query_is_not_shown():
     shown = repr(llm(base_url=f"http://x.test/v1?api_key={KEY}"))
     assert "http://x.test/v1" in shown
     assert KEY not in shown
