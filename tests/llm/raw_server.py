@@ -70,7 +70,7 @@ async def serving(serve, *, delay=0.0):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
 
-    with plain_exceptions():
+    with plain_exceptions(), trio.fail_after(1000):  # nothing here may take long, by the clock that jumps
         async with trio.open_nursery() as nursery:
 
             async def dial(_host, _port):
