@@ -6,7 +6,8 @@ reaches the provider at once.
 
 A message that is sent is the body of a ``POST``.  Its response is received as the headers (text: a JSON object, names
 in lower case), the body as it comes (binary), and ``b""`` at the end.  Requests are answered in the order in which
-they were sent.
+they were sent.  Sending lasts until the stream has accepted the whole body; cancelled, the request goes on, and the
+connection must be dropped, as any request that is not wanted.
 
 httpx speaks HTTP/1.1 on it, by a transport of ours.  Its client would look where a redirect leads, keep cookies, and
 unpack what a server has compressed, however much that becomes; so there is none in between: a request is what we made
