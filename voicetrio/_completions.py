@@ -90,10 +90,24 @@ class _Usage(msgspec.Struct):
 
 
 class _Chunk(msgspec.Struct):
-    id: str | None = None
+    """A chunk; what an answer is whole without may be of any shape."""
+
+    id: Any = None
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: Any = None
     error: Any = None
+    object: Any = None
+    message: Any = None
+    type: Any = None
+    code: Any = None
+
+    @property
+    def failure(self) -> Any:
+        """The error that it tells, if it does: in a field, or by being one itself."""
+        if self.object == "error":
+            return {"message": self.message, "type": self.type, "code": self.code}
+        # Some servers have the field in every chunk.
+        return None if self.error in (None, False, "") else self.error
 
 
 class _Call:
@@ -138,6 +152,7 @@ class Completion:
         self.usage: Usage | None = None
         self.done = False
         self._provider = provider
+        self._answered = False  # a choice has come
         self._content: list[str] = []
         self._calls: list[_Call] = []
         self._by_index: dict[int | None, _Call] = {}
@@ -165,6 +180,7 @@ class Completion:
             ProtocolError: if it is not understood.
         """
         if data.strip() == DONE:
+            self._check_answered()
             self.done = True
             return ""
         return self._take_chunk(decode_json(data, _Chunk, self._provider))
@@ -175,10 +191,8 @@ class Completion:
         Raises:
             ProviderError: as :meth:`take`.
         """
-        chunk = decode_json(body, _Chunk, self._provider)
-        if chunk.error is None and not chunk.choices:
-            raise ProtocolError("an answer without choices", provider=self._provider)
-        text = self._take_chunk(chunk)
+        text = self._take_chunk(decode_json(body, _Chunk, self._provider))
+        self._check_answered()
         self.done = True
         return text
 
@@ -193,15 +207,17 @@ class Completion:
         return tuple(call.finished() for call in self._calls)
 
     def _take_chunk(self, chunk: _Chunk) -> str:
-        self.id = self.id or chunk.id
-        if chunk.error is not None:
-            raise _error(chunk.error, self._provider)
-        if chunk.usage is not None:
-            usage = chunk.usage
-            prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
-            self.usage = Usage(prompt, completion, usage.total_tokens or prompt + completion)
+        self.id = self.id or (chunk.id if isinstance(chunk.id, str) else None)
+        if (failure := chunk.failure) is not None:
+            raise _error(failure, self._provider)
+        self.usage = _usage(chunk.usage) or self.usage
+        self._answered = self._answered or bool(chunk.choices)
         # One answer was asked for; what else there may be is not ours.
         return "".join([self._take_choice(choice) for choice in chunk.choices or () if not choice.index])
+
+    def _check_answered(self) -> None:
+        if not self._answered:
+            raise ProtocolError("an answer without choices", provider=self._provider)
 
     def _take_choice(self, choice: _Choice) -> str:
         self.finish_reason = choice.finish_reason or self.finish_reason
@@ -241,6 +257,16 @@ def _text(content: str | list[Any] | None) -> str:
         texts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text")
         return "".join(text for text in texts if isinstance(text, str))
     return content or ""
+
+
+def _usage(told: Any) -> Usage | None:
+    """What the answer cost; None if that is not told in a way that is understood."""
+    try:
+        usage = msgspec.convert(told, _Usage)
+    except msgspec.ValidationError:
+        return None
+    prompt, completion = usage.prompt_tokens or 0, usage.completion_tokens or 0
+    return Usage(prompt, completion, usage.total_tokens or prompt + completion)
 
 
 def _error(error: Any, provider: str) -> ProviderError:

@@ -155,6 +155,11 @@ def endpoint_url(base: str, parameters: Mapping[str, str], *, schemes: tuple[str
     return urlunsplit((schemes[tls], parts.netloc, parts.path.rstrip("/") + path if path else parts.path, encoded, ""))
 
 
+def shown_url(url: str) -> str:
+    """A URL as it is printed: without its query, where some servers want their key."""
+    return repr(url.partition("?")[0])
+
+
 def _split(base: str) -> SplitResult:
     try:
         parts = urlsplit(base)

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from .errors import ConfigurationError
+
+# What reading annotations raises, which may be any expression in a string, and describing the types they name.
+UNDESCRIBABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
     """The schema of a type, an object's at its top.
 
     Raises:
-        TypeError: if the type has none.
+        TypeError: or another of `UNDESCRIBABLE`, if the type has none.
     """
     schema = msgspec.json.schema(kind)
     definitions: dict[str, Any] = schema.get("$defs", {})
@@ -30,11 +45,16 @@ def strict(schema: dict[str, Any]) -> dict[str, Any] | None:
     """The schema as strict structured output wants it: all fields required, and no others.
 
     None if it cannot be said so: an object may have any field.
+
+    Raises:
+        ConfigurationError: if it is no JSON schema.
     """
     try:
         closed: dict[str, Any] = _closed(schema)
     except _Open:
         return None
+    except RecursionError:
+        raise ConfigurationError("the JSON schema is nested too deeply") from None
     return closed
 
 
@@ -52,6 +72,8 @@ def _closed(node: Any) -> Any:
     closed: dict[str, Any] = {}
     for key, value in node.items():
         if key in ("properties", "$defs"):  # whose keys are names, not keywords
+            if not isinstance(value, Mapping):
+                raise ConfigurationError(f"in a JSON schema {key} must be a mapping, not {type(value).__name__}")
             closed[key] = {name: _closed(each) for name, each in value.items()}
         elif key in ("enum", "const"):
             closed[key] = value

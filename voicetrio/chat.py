@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Self, TypeAlias
 
@@ -17,6 +18,8 @@ Detail = Literal["auto", "low", "high"]
 _ROLES = ("system", "developer", "user", "assistant")
 _DETAILS = ("auto", "low", "high")
 _SYSTEM = ("system", "developer")
+# RFC 6838, 4.2.
+_MEDIA_TYPE = re.compile(r"image/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 
 
 def _text(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -56,12 +59,15 @@ class ChatImage:
     detail: Detail = attrs.field(default="auto", validator=_one_of(_DETAILS))
 
     def __attrs_post_init__(self) -> None:
+        named = self.media_type
+        if named is not None and not (isinstance(named, str) and _MEDIA_TYPE.fullmatch(named)):
+            raise InputError(f"media_type must be that of an image, such as image/png, not {named!r}")
         if isinstance(self.source, str):
             if not self.source.startswith(("https://", "http://", "data:")):
                 raise InputError("an image is bytes, or a URL that begins with https://, http:// or data:")
         elif not isinstance(self.source, bytes) or not self.source:
             raise InputError("an image is bytes, or a URL")
-        elif (self.media_type or _media_type(self.source)) is None:
+        elif (named or _media_type(self.source)) is None:
             raise InputError("these bytes are no PNG, JPEG, GIF or WebP: give their media_type")
 
     def url(self) -> str:
@@ -215,6 +221,8 @@ def context_of(messages: Messages) -> ChatContext:
         raise InputError(f"messages must be a string, a ChatContext or a sequence of messages, not {messages!r}")
     else:
         context = ChatContext([ChatMessage("user", item) if isinstance(item, str) else item for item in messages])
+    if not isinstance(context.items, list):
+        raise InputError(f"the items of a ChatContext must be a list, not {type(context.items).__name__}")
     for item in context.items:
         if not isinstance(item, ChatMessage | ToolCall | ToolOutput) and not (
             isinstance(item, Mapping) and isinstance(item.get("role"), str)

@@ -13,7 +13,18 @@ import attrs
 import msgspec
 
 from ._link.endpoint import Endpoint
-from ._options import endpoint_url, in_range, key_or_environment, pairs, secret, text, truth, voice_name, whole_or_none
+from ._options import (
+    endpoint_url,
+    in_range,
+    key_or_environment,
+    pairs,
+    secret,
+    shown_url,
+    text,
+    truth,
+    voice_name,
+    whole_or_none,
+)
 from ._schema import strict
 from .errors import ConfigurationError
 from .llm import LLMProvider, ToolChoice
@@ -73,7 +84,7 @@ class ChatLLM(LLMProvider):
     _of_the_session: ClassVar[frozenset[str]] = LLMProvider._of_the_session | {"api_key", "base_url", "headers"}
 
     model: str = attrs.field(validator=voice_name)
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
     api_key: str | None = attrs.field(default=None, repr=False, validator=secret)
     temperature: float | None = attrs.field(default=None, validator=in_range(0, 2))
     top_p: float | None = attrs.field(default=None, validator=in_range(0, 1))

@@ -11,14 +11,13 @@ import abc
 import ssl
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
 from typing import Any, ClassVar, Self
 
 import attrs
 import trio
 
 from ._link.connection import ConnectionOptions, Dial
-from ._link.endpoint import Endpoint
+from ._link.endpoint import Endpoint, connector
 from ._link.exchange import Lines
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, Retries
@@ -175,19 +174,9 @@ class LLMSession:
         *,
         reserve: bool,
     ) -> None:
-        from ._link.http import connect  # httpx is only imported by whoever wants it
-
         endpoint = provider._endpoint()
         policy = provider._policy()
-        open_connection = partial(
-            connect,
-            endpoint.url,
-            headers=endpoint.headers,
-            options=policy.connection,
-            ssl_context=ssl_context,
-            dial=dial,
-            provider=provider.name,
-        )
+        open_connection = connector(endpoint, provider.name, policy, ssl_context, dial)
         self.provider: LLMProvider = provider
         self._policy = policy
         self._target = endpoint.target(provider.name)
@@ -277,14 +266,17 @@ class LLMSession:
         of a round run at the same time, in a nursery; their outputs go to the model in the order of the calls.  An
         argument that does not fit and a :exc:`~voicetrio.errors.ToolError` go to the model as well, as text; any other
         exception of a tool cancels the other calls and is raised by the iteration (several at once as a group).
-        Leaving the block, or cancelling it, stops whatever is under way, the calls too.
+        Leaving the block, or cancelling it, stops whatever is under way, the calls too.  No call is made twice: a run
+        that failed raises the same again, and one that was cancelled while it called tools, or whose block was left,
+        raises :exc:`~voicetrio.errors.ClosedError`.
 
         Args:
             messages: as in :meth:`chat`.  To a :class:`~voicetrio.chat.ChatContext` each round is added once it is
                 complete: the text, the calls and their outputs.
             tools: functions; all can be called.
             max_rounds: requests at most.
-            tool_choice: as in :meth:`chat`, for the first round only: the model could never end otherwise.
+            tool_choice: as in :meth:`chat`, for the first round only; the others have ``"auto"``, whatever the
+                provider's option: the model could never end otherwise.
             response_format: as in :meth:`chat`.
             spoken_field: as in :meth:`chat`.
             overrides: other options of the provider.
@@ -299,7 +291,7 @@ class LLMSession:
         context, named = context_of(messages), as_tools(tools)
 
         def ask(*, first: bool) -> Reply:
-            choice = tool_choice if first else None
+            choice = tool_choice if first else "auto"
             return self._ask(
                 self.provider._request(context, named.values(), choice, response_format, spoken_field, overrides)
             )

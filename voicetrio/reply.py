@@ -33,7 +33,7 @@ from .errors import (
 )
 from .response_format import AnswerFormat, Form
 
-# Seconds for what may follow the end of the answer: its cost, the end marker.
+# Seconds of waiting, in all, for what may follow the end of the answer: its cost, the end marker.
 _TAIL_TIMEOUT = 1.0
 _MAX_BODY = 8 * 2**20
 
@@ -90,8 +90,10 @@ class Reply:
     What the iteration raises: :exc:`~voicetrio.errors.ProviderStalled` if nothing comes for too long,
     :exc:`~voicetrio.errors.LinkClosed` if the answer is cut off, the error that the server tells in the middle,
     :exc:`~voicetrio.errors.InvalidAnswer` at the end of an answer that is not of the form asked for, and
-    :exc:`~voicetrio.errors.SessionClosed` if the session is closed meanwhile.  Cancelled, it has taken nothing; go on,
-    or leave the block.  One task at a time may iterate.
+    :exc:`~voicetrio.errors.SessionClosed` if the session is closed meanwhile.  What came before an error is given
+    before it is raised.  Leaving the block throws away what was not taken; going on then raises
+    :exc:`~voicetrio.errors.ClosedError`.  Cancelled, it has taken nothing: go on, or leave the block.  One task at a
+    time may iterate.
 
     Attributes:
         finish_reason: why the answer ended, in the server's word: ``"stop"``, ``"length"``, ``"tool_calls"``, …; None
@@ -116,6 +118,7 @@ class Reply:
         self._line: Line | None = None
         self._said: list[str] = []
         self._entered = False
+        self._cut = False  # the block was left before all was given
         self._begin_anew()
 
     @property
@@ -169,9 +172,9 @@ class Reply:
     async def __anext__(self) -> str:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._pending:
-            if self._failure is not None:
+            if self._failure is not None and not self._cut:
                 raise self._failure
-            if self._over:
+            if self._over and not self._cut:
                 raise StopAsyncIteration
             if self._line is None:
                 raise ClosedError("the block of the chat was left, or not entered")
@@ -189,6 +192,7 @@ class Reply:
         self._pending: deque[str] = deque()
         self._failure: ProviderError | None = None
         self._over = False
+        self._tail_left = _TAIL_TIMEOUT
         self._completion = Completion(self._target.provider)
         self._decoder: EventDecoder | None = EventDecoder()
         self._body = bytearray()  # of an answer that is no event stream
@@ -229,7 +233,7 @@ class Reply:
         self.timeline.first_token = trio.current_time()
 
     def _take_head(self, headers: Mapping[str, str]) -> None:
-        self.request_id = request_id(headers)
+        self.request_id = self._printable_id(request_id(headers))
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "application/json":
             self._decoder = None
@@ -257,9 +261,10 @@ class Reply:
         try:
             self._take(piece)
         except ProviderError as error:
-            self._failure = error
             if not self._pending:
                 raise
+            await self._fail(error)  # which is raised when the text before it has been taken
+            return
         if completion.done or not piece:
             self._end(whole=not piece)
 
@@ -272,14 +277,18 @@ class Reply:
 
     async def _receive(self) -> str | bytes:
         assert self._line is not None
-        silence = self._request.response_timeout
-        if self._completion.complete:
-            silence = min(silence, _TAIL_TIMEOUT)
+        silence, tail = self._request.response_timeout, self._completion.complete
+        if tail:
+            silence = min(silence, self._tail_left)
+        began = trio.current_time()
         with trio.move_on_after(silence):
             try:
                 return await self._line.connection.receive()
             except ClosedError:
                 raise SessionClosed("the session was closed during the chat") from None
+            finally:
+                if tail:  # only waiting counts: a slow reader loses nothing
+                    self._tail_left = max(0.0, self._tail_left - (trio.current_time() - began))
         raise ProviderStalled(
             f"nothing came from {self._target.shown} for {silence:g} s",
             provider=self._target.provider,
@@ -322,7 +331,7 @@ class Reply:
 
     def _finish(self) -> None:
         completion, form = self._completion, self._request.form
-        self.request_id = self.request_id or completion.id
+        self.request_id = self.request_id or self._printable_id(completion.id)
         if not completion.complete:
             raise LinkClosed(
                 f"{self._target.shown} ended the answer in the middle",
@@ -337,6 +346,9 @@ class Reply:
             self.parsed = form.parse(completion.content, self._target.provider)
         self.tool_calls = calls
 
+    def _printable_id(self, name: str | None) -> str | None:
+        return None if name is None else self._target.printable(name)
+
     async def _fail(self, error: ProviderError) -> None:
         self._target.clean(error)
         self._failure = error
@@ -347,6 +359,7 @@ class Reply:
     async def _leave(self) -> None:
         if not self._over and self.timeline.ended is None:
             self.timeline.ended = trio.current_time()
+        self._cut = bool(self._pending) or not self._over
         self._pending.clear()
         await self._drop()
 

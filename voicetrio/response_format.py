@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import attrs
 import msgspec
 
-from ._schema import schema_of
+from ._schema import UNDESCRIBABLE, schema_of
 from .errors import ConfigurationError, InvalidAnswer
 
 Form: TypeAlias = type | Mapping[str, Any] | None
@@ -54,7 +54,7 @@ class AnswerFormat:
             raise ConfigurationError(f"response_format must be a class or a JSON schema, not {form!r}")
         try:
             schema = schema_of(form)
-        except (TypeError, ValueError, NameError) as error:
+        except UNDESCRIBABLE as error:
             raise ConfigurationError(f"{form.__name__} cannot be described as a JSON schema: {error}") from None
         if schema.get("type") != "object":
             raise ConfigurationError(f"response_format must be a class with fields, not {form.__name__}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -10,7 +11,7 @@ import trio
 
 from ._link.nursery import plain_exceptions
 from .chat import ChatContext, ChatMessage, ToolCall, ToolOutput
-from .errors import ConfigurationError, ToolError, TooManyRounds
+from .errors import ClosedError, ConfigurationError, ToolError, TooManyRounds
 from .reply import Reply
 from .tools import FunctionTool
 
@@ -41,6 +42,7 @@ class ToolRun:
         self._tools: Mapping[str, FunctionTool] = tools
         self._max_rounds = max_rounds
         self._over = False
+        self._failure: Exception | None = None  # why it cannot go on
 
     async def read(self) -> str:
         """Go on to the end and return the last round's text; raises as the iteration does."""
@@ -55,6 +57,8 @@ class ToolRun:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._failure is None:
+            self._failure = ClosedError("the block of the run was left")
         await self.reply.__aexit__(kind, error, traceback)  # noqa: ASYNC102 - it drops a connection, shielded
 
     def __aiter__(self) -> Self:
@@ -62,15 +66,30 @@ class ToolRun:
 
     async def __anext__(self) -> str:
         while not self._over:
+            if self._failure is not None:
+                raise self._failure
             try:
                 return await anext(self.reply)
             except StopAsyncIteration:
-                await self._next_round()
+                pass
+            await self._go_on()
         raise StopAsyncIteration
 
     async def _enter(self, reply: Reply) -> None:
         self.rounds += 1
         await reply.__aenter__()
+
+    async def _go_on(self) -> None:
+        """End, or go to the next round.  What goes wrong there is final: no call is made twice."""
+        whole = False
+        try:
+            await self._next_round()
+            whole = True
+        finally:
+            if not whole:
+                error = sys.exception()
+                cancelled = ClosedError("the run was cancelled between two answers: what it called is not called again")
+                self._failure = error if isinstance(error, Exception) else cancelled
 
     async def _next_round(self) -> None:
         reply = self.reply
@@ -105,6 +124,23 @@ class ToolRun:
             known = ", ".join(self._tools)
             return ToolOutput(call.id, f"error: there is no tool {call.name}; there are {known}")
         try:
-            return ToolOutput(call.id, await tool.call(call.arguments))
+            output = await tool.call(call.arguments)
         except ToolError as error:
-            return ToolOutput(call.id, f"error: {error}")
+            output = f"error: {error}"
+        except ExceptionGroup as group:
+            output = f"error: {_lone_tool_error(group)}"
+        except StopAsyncIteration as error:
+            # It would end the iteration of the run, as if the model had answered (PEP 479).
+            raise RuntimeError(f"the tool {call.name} raised StopAsyncIteration") from error
+        # A lone surrogate can never be sent: the conversation could not go on.
+        return ToolOutput(call.id, output.encode("utf-8", "replace").decode())
+
+
+def _lone_tool_error(group: ExceptionGroup) -> ToolError:
+    """The ToolError that a tool's own nursery has wrapped; raises the group if that is not all there is in it."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if not isinstance(error, ToolError):
+        raise group
+    return error

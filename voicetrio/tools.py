@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hin
 import attrs
 import msgspec
 
-from ._schema import schema_of
+from ._schema import UNDESCRIBABLE, schema_of
 from .errors import ConfigurationError, ToolError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -54,7 +54,8 @@ class FunctionTool:
             given = msgspec.json.decode(arguments or "{}", type=self._arguments)
         except (msgspec.MsgspecError, UnicodeEncodeError, RecursionError) as error:
             raise ToolError(f"the arguments of {self.name} are not valid: {error}") from None
-        result = self.function(**{name: getattr(given, name) for name in given.__struct_fields__})
+        names = zip(given.__struct_encode_fields__, given.__struct_fields__, strict=True)
+        result = self.function(**{name: getattr(given, field) for name, field in names})
         if inspect.isawaitable(result):
             result = await result
         return result if isinstance(result, str) else msgspec.json.encode(result).decode()
@@ -90,12 +91,17 @@ def function_tool(
     if not _NAME.fullmatch(called):
         raise ConfigurationError(f"a tool's name has 1 to 64 letters, digits, _ and -, not {called!r}")
     summary, meanings = _documented(inspect.getdoc(_underlying(function)) or "")
-    fields = [_field(parameter, meanings) for parameter in _parameters(function, called)]
+    parameters = _parameters(function, called)
+    # A parameter's name need not do for an attribute of a class: __x, __init__.
+    names = {f"argument_{position}": parameter.name for position, parameter in enumerate(parameters)}
+    fields = [(name, *_field(parameter, meanings)) for name, parameter in zip(names, parameters, strict=True)]
     try:
-        arguments = msgspec.defstruct(called, fields, kw_only=True, forbid_unknown_fields=True)
+        arguments = msgspec.defstruct(called, fields, kw_only=True, forbid_unknown_fields=True, rename=names)
         schema = schema_of(arguments)
-    except (TypeError, ValueError, NameError) as error:
+    except UNDESCRIBABLE as error:
         raise ConfigurationError(f"the parameters of {called} cannot be described: {error}") from None
+    if len(arguments.__struct_fields__) != len(parameters):
+        raise ConfigurationError(f"{called}: a parameter's type cannot be a ClassVar")
     schema.pop("title", None)
     schema.setdefault("properties", {})
     return FunctionTool(called, summary if description is None else description, schema, function, arguments)
@@ -144,7 +150,7 @@ def _parameters(function: Callable[..., Any], called: str) -> list[inspect.Param
     try:
         parameters = inspect.signature(function).parameters.values()
         hints = get_type_hints(_underlying(function), include_extras=True)
-    except (TypeError, ValueError, NameError) as error:
+    except UNDESCRIBABLE as error:
         raise ConfigurationError(f"the parameters of {called} cannot be told: {error}") from None
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
@@ -154,17 +160,17 @@ def _parameters(function: Callable[..., Any], called: str) -> list[inspect.Param
     return [parameter.replace(annotation=hints[parameter.name]) for parameter in parameters]
 
 
-def _field(parameter: inspect.Parameter, meanings: Mapping[str, str]) -> tuple[str, Any, Any]:
+def _field(parameter: inspect.Parameter, meanings: Mapping[str, str]) -> tuple[Any, Any]:
     kind, meaning = _meaning(parameter.annotation)
     meaning = meaning or meanings.get(parameter.name)
     if meaning is not None:
         kind = Annotated[kind, msgspec.Meta(description=meaning)]
     default = parameter.default
     if default is parameter.empty:
-        return parameter.name, kind, msgspec.NODEFAULT
+        return kind, msgspec.NODEFAULT
     if default is None or isinstance(default, str | int | float):
-        return parameter.name, kind, default
-    return parameter.name, kind, msgspec.field(default_factory=lambda: default)
+        return kind, default
+    return kind, msgspec.field(default_factory=lambda: default)
 
 
 def _meaning(annotation: Any) -> tuple[Any, str | None]:

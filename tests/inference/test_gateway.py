@@ -94,3 +94,11 @@ def test_a_header_without_an_end_is_an_error() -> None:
     with pytest.raises(ProtocolError):
         for _ in range(10):
             headers.strip(wav(b"")[:36] + b"LIST" + struct.pack("<I", 10**6) + bytes(5000))
+
+
+def test_a_config_that_is_nested_too_deeply_is_refused() -> None:
+    config: dict[str, object] = {}
+    for _ in range(5_000):
+        config = {"a": config}
+    with pytest.raises(ConfigurationError, match="JSON can carry"):
+        json_object(config)

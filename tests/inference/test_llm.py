@@ -94,3 +94,9 @@ async def test_the_gateway_has_it_beside_its_other_endpoints(autojump_clock):
             with pytest.raises(errors.BadRequest, match="Your request is not valid"):
                 async with session.chat("Hello."):
                     pass
+
+
+def test_a_key_in_the_query_is_not_shown():
+    shown = repr(LLM.google(token="t", base_url="http://x.test?key=nobody-may-see-this"))
+    assert "http://x.test" in shown
+    assert "nobody-may-see-this" not in shown

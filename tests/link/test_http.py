@@ -51,7 +51,7 @@ class Peer:
 
 
 @asynccontextmanager
-async def talk(play, *, url=URL, headers=()):
+async def talk(play, *, url=URL, headers=(), wrap=lambda stream: stream):
     """A connection to a peer that plays a part."""
     ours, theirs = trio.testing.memory_stream_pair()
     peer = Peer(theirs)
@@ -59,7 +59,7 @@ async def talk(play, *, url=URL, headers=()):
     async def dial(host, port):
         await trio.lowlevel.checkpoint()
         assert (host, port) == ("api.test", 8080)
-        return ours
+        return wrap(ours)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(play, peer)
@@ -398,6 +398,83 @@ async def test_a_lone_surrogate_is_not_sent(autojump_clock):
             await connection.send("\ud800")
         await connection.send("a")
         assert (await response(connection))[1] == b"four"
+
+
+async def listening(peer):
+    """Take whatever comes, and say nothing."""
+    await peer.request()
+
+
+class Trickle(trio.abc.Stream):
+    """It carries a thousand bytes in a tenth of a second, and `most` in all."""
+
+    def __init__(self, stream, most):
+        self._stream = stream
+        self._left = most
+
+    async def send_all(self, data):
+        for start in range(0, len(data), 1000):
+            if self._left <= 0:
+                await trio.sleep_forever()
+            self._left -= 1000
+            await trio.sleep(0.1)
+            await self._stream.send_all(data[start : start + 1000])
+
+    async def receive_some(self, max_bytes=None):
+        return await self._stream.receive_some(max_bytes)
+
+    async def wait_send_all_might_not_block(self):
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self):
+        await self._stream.aclose()
+
+
+async def test_a_body_on_a_slow_line_is_sent_whole(autojump_clock):
+    began = trio.current_time()
+    async with talk(answering(WHOLE), wrap=lambda stream: Trickle(stream, 10**9)) as (connection, _):
+        await connection.send(bytes(200_000))
+        assert trio.current_time() - began > 20, "it is sent when the stream has taken it"
+        _, body = await response(connection)
+    assert body == b"four"
+
+
+async def test_a_peer_that_accepts_no_more_of_a_body_is_stalled(autojump_clock):
+    began = trio.current_time()
+    async with talk(listening, wrap=lambda stream: Trickle(stream, 100_000)) as (connection, _):
+        with pytest.raises(errors.LinkStalled, match="accepted no data for 5 s"):
+            await connection.send(bytes(200_000))
+        assert trio.current_time() - began == pytest.approx(15, abs=2)
+        with pytest.raises(errors.LinkStalled):
+            await connection.receive()
+        with pytest.raises(errors.LinkStalled):
+            await connection.send(b"")
+
+
+async def test_what_a_server_says_before_it_has_all_of_a_body_is_heard(autojump_clock):
+    async def play(peer):
+        await peer.stream.receive_some(1000)
+        await peer.say(b"HTTP/1.1 413 Too Large\r\nContent-Length: 8\r\n\r\ntoo much")
+        await peer.stream.aclose()
+
+    async with talk(play, wrap=lambda stream: Trickle(stream, 10**9)) as (connection, _):
+        with pytest.raises(errors.BadRequest, match="413: too much"):
+            await connection.send(bytes(200_000))
+            await connection.receive()
+
+
+async def test_closing_ends_a_send(autojump_clock):
+    async with talk(listening, wrap=lambda stream: Trickle(stream, 10**9)) as (connection, _):
+
+        async def close():
+            await trio.sleep(1)
+            await connection.close()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(close)
+            with pytest.raises(errors.ClosedError):
+                await connection.send(bytes(200_000))
+            assert trio.current_time() < 2
 
 
 async def test_a_ping_is_nothing(autojump_clock):

@@ -132,6 +132,49 @@ def test_what_is_not_understood_is_a_protocol_error(data):
         Completion("test").take(data)
 
 
+TOKEN = {"index": 0, "delta": {"content": "Hello"}, "finish_reason": "stop"}
+
+
+@pytest.mark.parametrize("error", [None, False, "", 0])
+def test_a_field_for_errors_that_is_empty_tells_none(error):
+    assert Completion("test").take(json.dumps({"choices": [TOKEN], "error": error})) == "Hello"
+
+
+@pytest.mark.parametrize("usage", [5, "free", [], {"prompt_tokens": "many"}, {"prompt_tokens": 1.5}, False])
+@pytest.mark.parametrize("name", [17, None, {}, "c-1"])
+def test_a_good_answer_is_taken_whatever_its_bookkeeping(usage, name):
+    completion = Completion("test")
+    assert completion.take(json.dumps({"id": name, "choices": [TOKEN], "usage": usage})) == "Hello"
+    completion.take("[DONE]")
+    assert (completion.usage, completion.id) == (None, "c-1" if name == "c-1" else None)
+
+
+def test_usage_that_is_not_understood_does_not_replace_what_was():
+    completion = Completion("test")
+    completion.take(json.dumps({"choices": [TOKEN], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}))
+    completion.take(json.dumps({"choices": [], "usage": "none"}))
+    assert completion.usage.total_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"), [({"code": 429}, errors.RateLimited), ({"type": "invalid_request"}, errors.BadRequest)]
+)
+def test_an_object_that_is_an_error_is_one(more, kind):
+    with pytest.raises(kind) as raised:
+        Completion("test").take(json.dumps({"object": "error", "message": "no such model", "param": None, **more}))
+    assert raised.value.reason == "no such model"
+
+
+@pytest.mark.parametrize("before", [[], ['{"choices": []}'], ['{"id": "c-1", "usage": {"prompt_tokens": 1}}']])
+def test_an_end_without_an_answer_is_a_protocol_error(before):
+    completion = Completion("test")
+    for data in before:
+        completion.take(data)
+    with pytest.raises(errors.ProtocolError, match="without choices"):
+        completion.take("[DONE]")
+    assert not completion.complete
+
+
 @pytest.mark.parametrize("body", ["{}", '{"choices": []}', "<html>", ""])
 def test_a_whole_answer_needs_choices(body):
     with pytest.raises(errors.ProtocolError):

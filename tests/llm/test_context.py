@@ -112,7 +112,9 @@ def test_strings_and_sequences_are_conversations():
     assert context_of(context) is context
 
 
-@pytest.mark.parametrize("messages", [[], ChatContext(), 5, None, {"role": "user"}, [5], [{}], [{"role": 5}], [None]])
+@pytest.mark.parametrize(
+    "messages", [[], ChatContext(), ChatContext(None), 5, None, {"role": "user"}, [5], [{}], [{"role": 5}], [None]]
+)
 def test_what_is_no_conversation_is_refused(messages):
     with pytest.raises(InputError):
         context_of(messages)
@@ -128,6 +130,11 @@ def test_what_is_no_conversation_is_refused(messages):
         lambda: ChatImage("file:///etc/passwd"),
         lambda: ChatImage(b""),
         lambda: ChatImage(b"no image"),
+        lambda: ChatImage(PNG, 5),
+        lambda: ChatImage(PNG, ""),
+        lambda: ChatImage(PNG, "text/html"),
+        lambda: ChatImage(PNG, "image/png;base64,PGI+"),
+        lambda: ChatImage(PNG, "image/png\n"),
         lambda: ChatImage(None),
         lambda: ChatImage(PNG, detail="huge"),
         lambda: ToolCall("", "f"),

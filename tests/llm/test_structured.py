@@ -128,3 +128,29 @@ async def test_a_spoken_field_is_one_of_the_answer(autojump_clock, form, field):
     async with stage() as it, it.open() as session:
         with pytest.raises(errors.ConfigurationError):
             session.chat("?", response_format=form, spoken_field=field)
+
+
+def nested(depth):
+    schema = {"type": "object", "properties": {}}
+    for _ in range(depth):
+        schema = {"type": "object", "properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"type": "object", "properties": ["a"]},
+        {"type": "object", "properties": {}, "$defs": [1]},
+        {"type": "object", "properties": {"a": {"type": "object", "properties": 5}}},
+        nested(5_000),
+        dataclasses.make_dataclass("Unfinished", [("a", "int or")]),
+        dataclasses.make_dataclass("Missing", [("a", "dataclasses.no_such_thing")], namespace={"__module__": __name__}),
+        dataclasses.make_dataclass("Divided", [("a", "1 / 0")]),
+    ],
+    ids=range(7),
+)
+async def test_what_has_no_schema_is_refused_by_the_call(autojump_clock, form):
+    async with stage() as it, it.open() as session:
+        with pytest.raises(errors.ConfigurationError):
+            session.chat("?", response_format=form)

@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 import functools
-from typing import Annotated, Literal, Optional
+from typing import Annotated, ClassVar, Literal, Optional
 
 import attrs
 import msgspec
@@ -141,6 +141,18 @@ async def test_a_callable_object_is_a_tool():
     assert await function_tool(Add(), name="add").call('{"a": 1, "b": 2}') == "3"
 
 
+async def test_a_parameter_may_have_any_name():
+    def tool(__count: int, __init__: str, argument_0: int = 3, self: int = 4) -> object:
+        return [__count, __init__, argument_0, self]
+
+    made = function_tool(tool)
+    assert list(made.parameters["properties"]) == ["__count", "__init__", "argument_0", "self"]
+    assert made.parameters["required"] == ["__count", "__init__"]
+    assert await made.call('{"__count": 1, "__init__": "a"}') == '[1,"a",3,4]'
+    with pytest.raises(errors.ToolError, match="__count"):
+        await made.call("{}")
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -180,7 +192,42 @@ def undescribable(thing: trio.Event):
     pass
 
 
-@pytest.mark.parametrize("function", [untyped, starred, keywords, positional, unknown, undescribable])
+def unfinished(thing: "int or"):  # noqa: F722
+    pass
+
+
+def missing(thing: "enum.NoSuchThing"):
+    pass
+
+
+def divided(thing: "1 / 0"):
+    pass
+
+
+def indexed(thing: "[][0]"):
+    pass
+
+
+def of_the_class(thing: ClassVar[int]):
+    pass
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        untyped,
+        starred,
+        keywords,
+        positional,
+        unknown,
+        undescribable,
+        unfinished,
+        missing,
+        divided,
+        indexed,
+        of_the_class,
+    ],
+)
 def test_parameters_that_cannot_be_described_are_refused(function):
     with pytest.raises(errors.ConfigurationError, match=function.__name__):
         function_tool(function)

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 
+# How much of a request must be accepted in each send timeout.
+_PIECE = 16 * 2**10
+
+
 class StreamTransport(httpx.AsyncBaseTransport):
     """Requests one after another on a trio stream, by the engine of httpx's own transport.
 
@@ -39,6 +43,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
         Raises:
             httpcore.NetworkError: the connection was lost.
+            httpcore.WriteTimeout: the server accepted no data for the send timeout.
             httpcore.ProtocolError: what came is no HTTP.
         """
         url = httpcore.URL(
@@ -53,16 +58,23 @@ class StreamTransport(httpx.AsyncBaseTransport):
 
 
 class Content(httpx.AsyncByteStream):
-    """The body of a request; httpx's own is a generator, which a cancelled request would leave open."""
+    """The body of a request; httpx's own is a generator, which a cancelled request would leave open.
 
-    def __init__(self, body: bytes) -> None:
+    Args:
+        body: the whole of it.
+        written: called when the stream has accepted all of it.
+    """
+
+    def __init__(self, body: bytes, written: Callable[[], None]) -> None:
         self._left = [body]
+        self._written = written
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
         if not self._left:
+            self._written()
             raise StopAsyncIteration
         return self._left.pop()
 
@@ -94,13 +106,18 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise httpcore.ReadError(str(error)) from error
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - httpcore's
-        with trio.move_on_after(self._send_timeout) as scope:
+        view = memoryview(buffer)
+        with trio.CancelScope() as scope:
             try:
-                await self._stream.send_all(buffer)
+                for start in range(0, len(view), _PIECE):
+                    scope.deadline = trio.current_time() + self._send_timeout
+                    await self._stream.send_all(view[start : start + _PIECE])
             except trio.BrokenResourceError as error:
+                # httpcore passes over it, and reads what the server has said before it left.
                 raise httpcore.WriteError(str(error)) from error
         if scope.cancelled_caught:
-            raise httpcore.WriteError(f"the peer accepted no data for {self._send_timeout:g} s")
+            # Of a server that has not left nothing would come.
+            raise httpcore.WriteTimeout(f"it accepted no data for {self._send_timeout:g} s")
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -27,6 +27,7 @@ class Line:
         used: whether an exchange was on it before: the server may have closed it in the meantime.
         free_since: when it was connected, or its latest exchange was over.
         settled: whether it was connected, or could not be.
+        awaited: whether an exchange waits for it: another makes a connection of its own.
         failure: what ended it, or kept it from coming about.
     """
 
@@ -34,6 +35,7 @@ class Line:
         self.used = False
         self.free_since = 0.0
         self.settled = trio.Event()
+        self.awaited = False
         # What whoever waits gets to hear if the connecting is cancelled with its session.
         self.failure: VoiceTrioError | None = SessionClosed("the session was closed")
         self._open = open_connection
@@ -58,6 +60,12 @@ class Line:
     def ending(self) -> bool:
         """Whether the exchange on it is all but over: it will be free soon."""
         return self._given_back.is_set() and not self._over
+
+    async def wait(self) -> None:
+        """Wait until it is connected; raises why it could not be."""
+        await self.settled.wait()
+        if self.failure is not None:
+            raise self.failure
 
     def take(self) -> None:
         """Take a free line for an exchange."""
@@ -141,31 +149,39 @@ class Lines:
 
         Cancelling it leaves the connecting under way, for the next exchange.
         """
-        line = await self.ready()
-        line.take()
-        if self._reserve and not self._closed and not any(other.free or other.ending for other in self._lines):
-            self._connect()
-        return line
-
-    async def ready(self) -> Line:
-        """Wait until there is a free line; raises and can be cancelled like :meth:`acquire`."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while (line := self._free()) is None:
-            if self._closed:
-                raise SessionClosed("the session is closed")
-            coming = self._connect()
-            await coming.settled.wait()
-            if coming.failure is not None:
-                raise coming.failure
+            coming = self._coming(shared=False)
+            coming.awaited = True
+            try:
+                await coming.wait()
+            finally:
+                coming.awaited = False
+        line.take()
+        if self._reserve and not self._closed and not any(other.free or other.ending for other in self._lines):
+            self._coming(shared=False)
         return line
+
+    async def ready(self) -> None:
+        """Wait until there is a free line; raises and can be cancelled like :meth:`acquire`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self._free() is None:
+            await self._coming(shared=True).wait()
 
     def _free(self) -> Line | None:
         # The one free for the shortest time: the server is the likeliest to have closed the others.
         return max((line for line in self._lines if line.free), key=lambda line: line.free_since, default=None)
 
-    def _connect(self) -> Line:
-        """The line that is being connected; a new one if there is none."""
-        coming = next((line for line in self._lines if not line.settled.is_set()), None)
+    def _coming(self, *, shared: bool) -> Line:
+        """A line that is being connected, if not `shared` one that no exchange waits for; a new one if there is none.
+
+        Raises:
+            SessionClosed: if the session is closed.
+        """
+        if self._closed:
+            raise SessionClosed("the session is closed")
+        connecting = (line for line in self._lines if not line.settled.is_set())
+        coming = next((line for line in connecting if shared or not line.awaited), None)
         if coming is None:
             coming = Line(self._open_connection)
             self._lines.append(coming)

@@ -6,7 +6,8 @@ reaches the provider at once.
 
 A message that is sent is the body of a ``POST``.  Its response is received as the headers (text: a JSON object, names
 in lower case), the body as it comes (binary), and ``b""`` at the end.  Requests are answered in the order in which
-they were sent.
+they were sent.  Sending lasts until the stream has accepted the whole body; cancelled, the request goes on, and the
+connection must be dropped, as any request that is not wanted.
 
 httpx speaks HTTP/1.1 on it, by a transport of ours.  Its client would look where a redirect leads, keep cookies, and
 unpack what a server has compressed, however much that becomes; so there is none in between: a request is what we made
@@ -17,14 +18,25 @@ from __future__ import annotations
 
 import contextlib
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
+import attrs
 import httpcore
 import httpx
 import msgspec
 import trio
 
-from ..errors import ClosedError, ConfigurationError, InputError, LinkClosed, ProtocolError, ProviderError, error_class
+from ..errors import (
+    ClosedError,
+    ConfigurationError,
+    InputError,
+    LinkClosed,
+    LinkStalled,
+    ProtocolError,
+    ProviderError,
+    error_class,
+)
 from ._handshake import MAX_BODY, refusal, request_id
 from ._stream import open_stream
 from ._target import HTTP, Target
@@ -34,7 +46,7 @@ from .nursery import open_plain_nursery
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
 # The body of a refusal is for the message only.
 _BODY_TIMEOUT = 1.0
@@ -87,6 +99,14 @@ async def _connect(
                 connection.closed = True
 
 
+@attrs.define(eq=False)
+class _Message:
+    """The body of a request, and whether the stream has accepted all of it or the server did without."""
+
+    body: bytes
+    sent: bool = False
+
+
 class _Requests:
     """A :class:`Connection` over httpx.
 
@@ -104,20 +124,27 @@ class _Requests:
         self._failure: ProviderError | None = None
         self._url = _url(target)
         self._http = StreamTransport(stream, self._url, options.send_timeout, self._until_taken)
-        self._asked, self._to_ask = trio.open_memory_channel[bytes](0)
+        self._asked, self._to_ask = trio.open_memory_channel[_Message](0)
         # It holds what one read from the socket gives: the next read waits until that is taken.
         self._answered, self._answers = trio.open_memory_channel[str | bytes](math.inf)
         self._taken = trio.lowlevel.ParkingLot()
+        self._written = trio.lowlevel.ParkingLot()
+        self._over = False
 
     async def send(self, message: str | bytes) -> None:
         try:
-            body = message.encode() if isinstance(message, str) else message
+            request = _Message(message.encode() if isinstance(message, str) else message)
         except UnicodeEncodeError:
             raise InputError("the text has a lone surrogate, which UTF-8 cannot carry") from None
         try:
-            await self._asked.send(body)
+            await self._asked.send(request)
         except trio.BrokenResourceError:
             raise self._end_error() from None
+        # A large body on a slow line takes its time, which is not the server's.
+        while not request.sent:
+            if self._over:
+                raise self._end_error()
+            await self._written.park()
 
     async def receive(self) -> str | bytes:
         try:
@@ -146,19 +173,24 @@ class _Requests:
             self._failure = error
         except (httpcore.NetworkError, httpcore.ProtocolError, trio.ClosedResourceError) as error:
             self._failure = self._lost("was dropped", error)
+        except httpcore.WriteTimeout as error:
+            self._failure = self._lost("was given up", error, LinkStalled)
+        finally:
+            self._over = True
+            self._written.unpark_all()
 
     async def _serve(self) -> None:
         while True:
-            body = await self._next_request()
-            if body is None:
+            request = await self._next_request()
+            if request is None:
                 raise self._lost("was closed by the server")
-            await self._exchange(body)
+            await self._exchange(request)
             if not self._http.reusable:
                 raise self._lost("was closed by the server after a response, or brought more than was asked for")
 
-    async def _next_request(self) -> bytes | None:
+    async def _next_request(self) -> _Message | None:
         """The next request; None if the peer leaves, or speaks unasked, before there is one."""
-        body: bytes | None = None
+        request: _Message | None = None
 
         async def watch() -> None:
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -167,15 +199,22 @@ class _Requests:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
-            body = await self._to_ask.receive()
+            request = await self._to_ask.receive()
             nursery.cancel_scope.cancel(reason="there is a request")
-        return body
+        return request
 
-    async def _exchange(self, body: bytes) -> None:
-        response = await self._http.handle_async_request(_request(self._url, self._target, body))
+    def _set_sent(self, request: _Message) -> None:
+        request.sent = True
+        self._written.unpark_all()
+
+    async def _exchange(self, request: _Message) -> None:
+        content = Content(request.body, partial(self._set_sent, request))
+        asked = _request(self._url, self._target, content, len(request.body))
+        response = await self._http.handle_async_request(asked)
+        self._set_sent(request)  # or the server answers before it has all
         try:
             headers = dict(response.headers)
-            self.request_id = request_id(headers)
+            self.request_id = _printable_id(self._target, headers)
             encoding = headers.get("content-encoding", "identity").strip().lower()
             if not response.is_success:
                 words = await _head_of_body(response) if encoding == "identity" else b""
@@ -205,9 +244,9 @@ class _Requests:
             return ClosedError("this connection is closed")
         return self._failure
 
-    def _lost(self, how: str, cause: Exception | None = None) -> LinkClosed:
+    def _lost(self, how: str, cause: Exception | None = None, kind: type[LinkClosed] = LinkClosed) -> LinkClosed:
         words = self._target.printable(str(cause)) if cause is not None else ""
-        error = LinkClosed(
+        error = kind(
             f"the connection to {self._target.shown} {how}{f': {words}' if words else ''}",
             provider=self._target.provider,
             request_id=self.request_id,
@@ -226,6 +265,11 @@ async def _head_of_body(response: httpx.Response) -> bytes:
     return body
 
 
+def _printable_id(target: Target, headers: Mapping[str, str]) -> str | None:
+    name = request_id(headers)
+    return None if name is None else target.printable(name)
+
+
 def _url(target: Target) -> httpx.URL:
     """The URL of the requests.
 
@@ -238,12 +282,12 @@ def _url(target: Target) -> httpx.URL:
         raise ConfigurationError(f"{target.shown} is not a URL of HTTP: {error}") from None
 
 
-def _request(url: httpx.URL, target: Target, body: bytes) -> httpx.Request:
+def _request(url: httpx.URL, target: Target, content: Content, size: int) -> httpx.Request:
     headers = [
         (b"Host", target.authority.encode("ascii")),
-        (b"Content-Length", b"%d" % len(body)),
+        (b"Content-Length", b"%d" % size),
         (b"Content-Type", b"application/json"),
         (b"Accept-Encoding", b"identity"),
         *target.headers,
     ]
-    return httpx.Request("POST", url, headers=headers, stream=Content(body))
+    return httpx.Request("POST", url, headers=headers, stream=content)

@@ -87,7 +87,7 @@ def json_object(config: Mapping[str, Any] | None) -> dict[str, Any]:
     """
     try:
         return msgspec.convert(msgspec.json.decode(msgspec.json.encode(config or {})), dict[str, Any])
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise ConfigurationError(f"config must be a mapping that JSON can carry: {error}") from None
 
 

@@ -1,0 +1,198 @@
+"""A reply at its edges: errors behind text, ends that do not come, blocks that were left."""
+
+import pytest
+import trio
+from llm_tools import KEY
+from raw_server import DONE, HEAD, answering, chunk, event, finish, next_request, serving, token, whole
+
+from voicetrio import errors
+from voicetrio.chat_completions import ChatLLM
+
+
+def llm(**options):
+    return ChatLLM(**{"model": "m", "base_url": "http://x.test/v1", "api_key": KEY, **options})
+
+
+async def test_an_error_behind_text_is_raised_after_it_and_ends_the_reply_at_once(autojump_clock):
+    left = None
+
+    async def serve(stream):
+        nonlocal left
+        await next_request(stream)
+        await stream.send_all(HEAD + chunk(token("hi") + event({"error": {"message": f"bad key {KEY}"}})))
+        assert await stream.receive_some() == b""
+        left = trio.current_time()
+
+    async with serving(serve) as dial, llm().chat("x", dial=dial) as reply:
+        began = trio.current_time()
+        await trio.testing.wait_all_tasks_blocked()
+        assert left == reply.timeline.ended == began, "the connection is dropped before the text is taken"
+        assert await anext(reply) == "hi"
+        for _ in range(2):
+            with pytest.raises(errors.ProviderError) as raised:
+                await anext(reply)
+        assert not reply.complete
+    error = raised.value
+    assert KEY not in repr(error) + str(error) + str(error.reason)
+    assert error.reason == "bad key ***"
+
+
+async def test_what_follows_the_answer_is_waited_for_a_second_in_all(autojump_clock):
+    async def serve(stream):
+        await next_request(stream)
+        await stream.send_all(HEAD + chunk(token("hello") + finish()))
+        while True:
+            await trio.sleep(0.4)
+            await stream.send_all(chunk(b": ping\n\n"))
+
+    async with serving(serve) as dial, llm().chat("x", dial=dial) as reply:
+        began = trio.current_time()
+        assert await reply.read() == "hello"
+        assert reply.complete
+        assert trio.current_time() - began == pytest.approx(1.0)
+
+
+async def test_a_slow_reader_loses_nothing_of_what_follows_the_answer(autojump_clock):
+    usage = event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
+
+    async def serve(stream):
+        await next_request(stream)
+        await stream.send_all(HEAD + chunk(token("hello") + finish()))
+        await trio.sleep(0.5)
+        await stream.send_all(chunk(usage))
+        await trio.sleep(0.5)
+        await stream.send_all(chunk(DONE) + b"0\r\n\r\n")
+
+    async with serving(serve) as dial, llm().chat("x", dial=dial) as reply:
+        assert await anext(reply) == "hello"
+        await trio.sleep(60)
+        await reply.read()
+        assert reply.usage.total_tokens == 7
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_what_was_not_taken_is_gone_with_the_block(autojump_clock, taken):
+    async with serving(answering(whole(token("one"), token("two"), finish()))) as dial:
+        async with llm().chat("x", dial=dial) as reply:
+            for _ in range(taken):
+                await anext(reply)
+        with pytest.raises(errors.ClosedError):
+            await reply.read()
+        with pytest.raises(errors.ClosedError):
+            await anext(reply)
+
+
+async def test_an_error_that_was_not_reached_in_the_block_is_not_raised_after_it(autojump_clock):
+    response = HEAD + chunk(token("hi") + event({"error": {"message": "broken"}}))
+    async with serving(answering(response)) as dial:
+        async with llm().chat("x", dial=dial) as reply:
+            pass
+        with pytest.raises(errors.ClosedError):
+            await reply.read()
+
+
+async def test_what_was_taken_to_the_end_has_ended_after_the_block_too(autojump_clock):
+    async with serving(answering(whole(token("one"), finish()))) as dial:
+        async with llm().chat("x", dial=dial) as reply:
+            await reply.read()
+        assert await reply.read() == "one"
+
+
+@pytest.mark.parametrize("where", ["header", "chunk"])
+async def test_the_name_of_a_request_shows_no_key(autojump_clock, where):
+    head = HEAD.replace(b"\r\n\r\n", b"\r\nx-request-id: r-%b\r\n\r\n" % KEY.encode()) if where == "header" else HEAD
+    named = event({"id": f"r-{KEY}", "choices": [{"delta": {"content": "a"}}]})
+    async with serving(answering(whole(named, finish(), head=head))) as dial, llm().chat("x", dial=dial) as reply:
+        await reply.read()
+        assert reply.request_id == "r-***"
+
+
+def test_a_key_in_the_query_is_not_shown():
+    shown = repr(llm(base_url=f"http://x.test/v1?api_key={KEY}"))
+    assert "http://x.test/v1" in shown
+    assert KEY not in shown
+
+
+async def test_chats_that_begin_together_do_not_wait_for_one_anothers_connections(autojump_clock):
+    waits = []
+
+    async def serve(stream):
+        while await next_request(stream) is not None:
+            await trio.sleep(1)
+            await stream.send_all(whole(token("a"), finish()))
+
+    async def ask(session):
+        began = trio.current_time()
+        async with session.chat("x") as reply:
+            waits.append(reply.timeline.connected - began)
+            await reply.read()
+
+    async with serving(serve, delay=0.1) as dial, llm().open(dial=dial) as session:
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(ask, session)
+        assert waits == pytest.approx([0.1] * 20)
+        assert len(session._lines._lines) <= 21, "one each, and one in reserve"
+
+
+async def test_a_chat_that_stops_waiting_leaves_its_connection_to_the_next(autojump_clock):
+    dialled = []
+
+    async with serving(answering(whole(token("a"), finish())), delay=1) as dial:
+
+        async def counted(host, port):
+            dialled.append(trio.current_time())
+            return await dial(host, port)
+
+        async with llm().open(dial=counted) as session:
+            began = trio.current_time()
+            with trio.move_on_after(0.5):
+                async with session.chat("x"):
+                    pass
+            async with session.chat("x") as reply:
+                await reply.read()
+            assert dialled[0] == began
+            assert reply.timeline.connected == began + 1
+
+
+async def test_a_large_request_may_take_its_time_on_a_slow_line(autojump_clock):
+    async with serving(answering(whole(token("seen"), finish()))) as dial:
+
+        class Slow(trio.abc.Stream):
+            """It carries 100 kB a second."""
+
+            def __init__(self, stream):
+                self._stream = stream
+
+            async def send_all(self, data):
+                for start in range(0, len(data), 10_000):
+                    await trio.sleep(0.1)
+                    await self._stream.send_all(data[start : start + 10_000])
+
+            async def receive_some(self, max_bytes=None):
+                return await self._stream.receive_some(max_bytes)
+
+            async def wait_send_all_might_not_block(self):
+                await trio.lowlevel.checkpoint()
+
+            async def aclose(self):
+                await self._stream.aclose()
+
+        async def slow_dial(host, port):
+            return Slow(await dial(host, port))
+
+        began = trio.current_time()
+        async with llm(response_timeout=3).chat("x" * 4_000_000, dial=slow_dial) as reply:
+            assert await reply.read() == "seen"
+        assert trio.current_time() - began > 40
+
+
+async def test_a_server_that_takes_no_more_of_a_request_is_stalled(autojump_clock):
+    async def dial(_host, _port):
+        await trio.lowlevel.checkpoint()
+        ours, _ = trio.testing.lockstep_stream_pair()  # takes nothing that is not read
+        return ours
+
+    with pytest.raises(errors.LinkStalled, match="accepted no data for 5 s"):
+        async with llm().chat("x" * 100_000, dial=dial):
+            pass
