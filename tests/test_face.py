@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import voicetrio
+from voicetrio import inference
 
 
 def test_every_name_of_the_face_is_there():
@@ -36,3 +37,24 @@ def test_importing_it_stays_light(statement, absent):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert not absent & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda url: voicetrio.DeepgramTTS(api_key="k", base_url=url),
+        lambda url: voicetrio.LMNTTTS(api_key="k", ws_url=url),
+        lambda url: voicetrio.CartesiaTTS(api_key="k", base_url=url),
+        lambda url: voicetrio.CartesiaSTT(api_key="k", base_url=url),
+        lambda url: voicetrio.SmallestAITTS(api_key="k", base_url=url),
+        lambda url: inference.TTS.google(token="t", base_url=url),
+        lambda url: inference.STT.google(token="t", base_url=url),
+        lambda url: inference.Denoise.sanas(token="t", base_url=url),
+        lambda url: inference.LLM.google(token="t", base_url=url),
+        lambda url: inference.Realtime.gemini(token="t", base_url=url),
+    ],
+)
+def test_a_secret_in_a_url_is_not_shown(make):
+    shown = repr(make("wss://host.test/path?token=nobody-may-see-this"))
+    assert "host.test" in shown
+    assert "nobody-may-see" not in shown

@@ -26,6 +26,7 @@ from ._options import (
     key_or_environment,
     one_of,
     secret,
+    shown_url,
     text,
     truth,
     voice_name,
@@ -122,7 +123,7 @@ class CartesiaTTS(TTSProvider):
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
     voice_id: str | tuple[float, ...] = attrs.field(default=DEFAULT_VOICE_ID, converter=_voice)
     language: str = attrs.field(default="en", validator=voice_name)
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
     version: str = attrs.field(default=DEFAULT_VERSION, validator=voice_name)
     max_buffer_delay_ms: int | None = attrs.field(default=None, validator=whole_or_none(0, _MOST_DELAY_MS))

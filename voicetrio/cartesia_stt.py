@@ -17,7 +17,18 @@ from ._format import AudioFormat
 from ._json import decode_json
 from ._link.dialect import Message, Silence
 from ._link.endpoint import Endpoint
-from ._options import in_range, key_or_environment, one_of, positive_or_none, secret, text, truth, voice_name, whole
+from ._options import (
+    in_range,
+    key_or_environment,
+    one_of,
+    positive_or_none,
+    secret,
+    shown_url,
+    text,
+    truth,
+    voice_name,
+    whole,
+)
 from ._options import websocket_url as checked_url
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
 from .errors import BadRequest, ConfigurationError, LinkClosed, ProviderError, error_class
@@ -95,7 +106,7 @@ class CartesiaSTT(STTProvider):
     api_key: str | None = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
     model: str | None = attrs.field(default=None, validator=attrs.validators.optional(voice_name))
     language: str = attrs.field(default="en", validator=voice_name)
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
     sample_rate: int = attrs.field(default=48_000, validator=whole(1))
     turns: bool = attrs.field(default=False, validator=truth)
     target_sample_rate: int = attrs.field(default=16_000, validator=one_of(_SAMPLE_RATES))

@@ -26,6 +26,7 @@ from ._options import (
     positive,
     positive_or_none,
     secret,
+    shown_url,
     text,
     truth,
     voice_name,
@@ -116,7 +117,7 @@ class DeepgramTTS(TTSProvider):
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
     encoding: str = attrs.field(default="linear16", validator=one_of(_SAMPLE_RATES))
     sample_rate: int = attrs.field(default=24_000, validator=whole(1))
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
     region: str | None = attrs.field(default=None, validator=one_of([None, *_REGIONS]))
     max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
     speed: float | None = attrs.field(default=None, validator=positive_or_none)

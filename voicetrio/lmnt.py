@@ -23,6 +23,7 @@ from ._options import (
     key_or_environment,
     one_of,
     secret,
+    shown_url,
     text,
     voice_name,
     websocket_url,
@@ -102,7 +103,7 @@ class LMNTTTS(TTSProvider):
     seed: int | None = attrs.field(default=None, validator=whole_or_none(-(2**63), 2**63 - 1))
     temperature: float = attrs.field(default=1.0, validator=in_range(0, 1))
     top_p: float = attrs.field(default=0.8, validator=in_range(0, 1))
-    ws_url: str = attrs.field(default=DEFAULT_URL, validator=text)
+    ws_url: str = attrs.field(default=DEFAULT_URL, validator=text, repr=shown_url)
     protocol: Literal["1.2", "1.0"] = attrs.field(default="1.2", validator=one_of(("1.2", "1.0")))
     max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
 

@@ -22,6 +22,7 @@ from ._options import (
     positive,
     positive_or_none,
     secret,
+    shown_url,
     text,
     truth,
     voice_name,
@@ -160,7 +161,7 @@ class SmallestAITTS(TTSProvider):
     similarity: float = attrs.field(default=0.0, validator=in_range(0, 1))
     enhancement: float = attrs.field(default=1.0, validator=in_range(0, 2))
     sentence_streaming: bool = attrs.field(default=True, validator=truth)
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
     timeout: float = attrs.field(default=30.0, validator=positive)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
     max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)

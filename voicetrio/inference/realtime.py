@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from .._link.pool import Endpoint
-from .._options import in_range, secret, text, voice_name, whole, whole_or_none
+from .._options import in_range, secret, shown_url, text, voice_name, whole, whole_or_none
 from .._realtime_dialect import Modality, RealtimeDialect
 from ..audio import AudioFormat
 from ..errors import ConfigurationError
@@ -106,7 +106,7 @@ class Realtime(RealtimeProvider):
     provider: str = attrs.field(converter=provider_name, validator=voice_name)
     model: str = attrs.field(validator=voice_name)
     config: GeminiRealtimeConfig = attrs.field(default=None, converter=_config_or_default, validator=_check_config)
-    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text)
+    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
     token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 
     def __attrs_post_init__(self) -> None:

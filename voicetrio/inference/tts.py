@@ -14,7 +14,7 @@ import msgspec
 from .._dialect import TTSDialect
 from .._link.endpoint import Endpoint
 from .._link.policy import LinkPolicy
-from .._options import one_of, positive, positive_or_none, secret, text, truth, voice_name
+from .._options import one_of, positive, positive_or_none, secret, shown_url, text, truth, voice_name
 from ..audio import AudioFormat
 from ..tts import TTSProvider
 from ._gateway import (
@@ -77,7 +77,7 @@ class TTS(TTSProvider):
     config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
-    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text)
+    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
     token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
     inferred_end: float = attrs.field(default=4.5, validator=positive)
     max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
