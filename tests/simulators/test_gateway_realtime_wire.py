@@ -57,7 +57,7 @@ class Client(RawClient):
 
 @asynccontextmanager
 async def connected(*, voice=None, configured=True, **options):
-    options = {"first_audio": 0.05, "ms_per_char": 20, "transcripts": False, "usage": False, **options}
+    options = {"first_audio": 0.05, "ms_per_char": 20, "transcripts": False, "tell_usage": False, **options}
     async with GatewayRealtimeSimulator(GatewayRealtimeOptions(**options), voice=voice).serve_in_memory() as server:
         client = await Client(await server.dial("gateway", 80)).handshake(TARGET, headers={})
         if configured:
@@ -76,7 +76,7 @@ async def test_a_text_is_replied_to_with_its_own_segment(autojump_clock):
 
 
 async def test_transcripts_and_usage_are_told(autojump_clock):
-    async with connected(transcripts=True, usage=True, replies="One two.|Three.") as (client, _):
+    async with connected(transcripts=True, tell_usage=True, replies="One two.|Three.") as (client, _):
         await client.tell("text", "Go.")
         seen = [await client.next()]
         while seen[-1][0] != "usage_metadata":
@@ -294,7 +294,7 @@ async def test_a_real_voice_may_speak(autojump_clock):
             return Speech(b"\x01\x02" * len(text) * 100)
 
     async with connected(voice=Hummer(), **{"frame_ms": 10}) as (client, server):
-        server.options = GatewayRealtimeOptions(voice=True, transcripts=False, usage=False)
+        server.options = GatewayRealtimeOptions(voice=True, transcripts=False, tell_usage=False)
         await client.tell("text", "Hm.")
         _, pcm = await client.until(ENDED)
         assert pcm == b"\x01\x02" * 300

@@ -355,8 +355,8 @@ async def test_a_flush_of_silence_acknowledges_nothing(autojump_clock):
         assert it.session.statistics().connections == 1
 
 
-@pytest.mark.parametrize("part", range(10))
-async def test_a_thousand_cuts_of_tcp_lose_no_word_and_double_none(part, seed, autojump_clock):
+@pytest.mark.parametrize("part", range(3))
+async def test_hundreds_of_cuts_of_tcp_lose_no_word_and_double_none(part, seed, autojump_clock):
     """A hundred in each part: anywhere in what is sent or what is received, once in each session."""
     chance = random.Random(seed)
     case = attrs.evolve(GATEWAY, rate=8_000, how={"input_sample_rate": 8_000})

@@ -104,22 +104,22 @@ def every(number, seed):
 
 
 @pytest.mark.parametrize("part", [give, give_and_flush, lost_and_reconnected])
-async def test_a_part_cut_at_any_step_leaves_what_was_given_whole(case, part, in_memory, autojump_clock):
+async def test_a_part_cut_at_every_third_step_leaves_what_was_given_whole(case, part, seed, in_memory, autojump_clock):
     async with scenario(case, part) as play:
-        report = await sweep_target(play.with_the_rest)
+        report = await sweep_target(play.with_the_rest, steps=every(3, seed))
         report.raise_if_problems()
-    assert report.steps > 40
+    assert report.steps > 12
     assert play.cut > 0.5 * report.steps
 
 
 @pytest.mark.parametrize("part", [connect, give_and_flush, give_and_finish, lost_and_reconnected])
-async def test_a_session_cancelled_at_every_second_step_leaves_nothing_behind(
+async def test_a_session_cancelled_at_every_fifth_step_leaves_nothing_behind(
     case, part, seed, in_memory, autojump_clock
 ):
     async with scenario(case, part) as play:
-        report = await sweep(play.alone, steps=every(2, seed))
+        report = await sweep(play.alone, steps=every(5, seed))
         report.raise_if_problems()
-    assert report.steps > 20
+    assert report.steps > 8
 
 
 async def test_on_real_sockets_nothing_is_left_behind(case, seed):
