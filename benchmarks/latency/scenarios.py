@@ -1,0 +1,342 @@
+"""What is measured, the same for every contender: each scenario is one command of the contract.
+
+A scenario runs in the contender's process.  It gives raw numbers (nanoseconds of one clock, bytes, samples) and leaves
+statistics and the reading of tags to the process that asked.
+"""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .contract import SAMPLE_RATE, Connections, Contender, Flush, Heard, Job, Runtime, Speaker, now, resident
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+PATIENCE = 5.0
+"""Seconds after which a turn that should have ended is said to hang."""
+
+
+class Bench:
+    """One command at work.
+
+    Attributes:
+        runtime: the loop it runs in.
+        command: its arguments.
+        connections: the count of sockets connected.
+    """
+
+    def __init__(
+        self, runtime: Runtime, contender: Contender, connections: Connections, command: dict[str, Any]
+    ) -> None:
+        self.runtime = runtime
+        self.contender = contender
+        self.connections = connections
+        self.command = command
+        self.random = random.Random(command.get("seed", 0))
+
+    def heard(self, *, keep: bool = True) -> Heard:
+        """A fresh ear."""
+        return Heard(self.runtime.event, keep=keep)
+
+    def session(self, heard: Heard) -> Any:
+        """A fresh session."""
+        return self.contender.session(self.command["provider"], self.command["url"], heard)
+
+    async def finish(self, job: Job, seconds: float = PATIENCE) -> bool:
+        """Wait for a turn's end; whether it came.  A turn that hangs is cancelled."""
+        if await self.runtime.within(seconds, job.done.wait):
+            return True
+        job.cancel()
+        await self.runtime.within(1.0, job.done.wait)
+        return False
+
+    def export(self, heard: Heard) -> list[tuple[int, int]]:
+        """Write the audio to the file that the command names; when which samples came."""
+        with Path(self.command["pcm"]).open("ab") as file:
+            for _time, _samples, data in heard.chunks:
+                file.write(self.contender.decode(data))
+        return [(time_, samples) for time_, samples, _data in heard.chunks]
+
+
+async def cold(bench: Bench) -> dict[str, Any]:
+    """Construct, connect, and hear the first sample; `turns` times, each in a session of its own."""
+    took: list[int] = []
+    for _ in range(bench.command["turns"]):
+        heard, began = bench.heard(), now()
+        async with bench.session(heard) as speaker:
+            job = bench.runtime.start(lambda speaker=speaker: speaker.speak(bench.command["text"]))
+            if await bench.runtime.within(PATIENCE, lambda heard=heard: heard.until(1)):
+                took.append(heard.chunks[0][0] - began)
+            await bench.finish(job)
+    return {"first_ns": took}
+
+
+async def warm(bench: Bench) -> dict[str, Any]:
+    """Turn after turn on one session: from the request to the first sample, and to the end of the call."""
+    first: list[int] = []
+    whole: list[int] = []
+    failed: list[str] = []
+    async with bench.session(heard := bench.heard()) as speaker:
+        for turn in range(bench.command["drop"] + bench.command["turns"]):
+            began = now()
+            job = bench.runtime.start(lambda: speaker.speak(bench.command["text"]))
+            if not await bench.finish(job) or job.error:
+                failed.append(job.error or "hangs")
+            assert job.ended is not None
+            came = heard.first_after(began)
+            if turn >= bench.command["drop"]:
+                whole.append(job.ended - began)
+                if came is not None:
+                    first.append(came - began)
+            heard.chunks.clear()
+            await bench.runtime.sleep(bench.command.get("pause", 0.002))
+    return {"first_ns": first, "whole_ns": whole, "failed": failed}
+
+
+async def stream(bench: Bench) -> dict[str, Any]:
+    """A text that comes sentence by sentence: when each was given, and all that was heard."""
+    turns: list[dict[str, Any]] = []
+    async with bench.session(heard := bench.heard()) as speaker:
+        for _ in range(bench.command["turns"]):
+            given: list[int] = []
+
+            async def pieces(given: list[int] = given) -> AsyncIterator[str | type[Flush]]:
+                for sentence in bench.command["sentences"]:
+                    given.append(now())
+                    yield sentence
+                    yield Flush
+                    await bench.runtime.sleep(bench.command["gap"])
+
+            job = bench.runtime.start(lambda pieces=pieces: speaker.stream(pieces()))
+            ended = await bench.finish(job)
+            await bench.runtime.sleep(0.05)
+            turns.append({"given_ns": given, "ended_ns": job.ended, "hung": not ended, "error": job.error})
+    return {"turns": turns, "chunks": bench.export(heard)}
+
+
+async def interrupt(bench: Bench) -> dict[str, Any]:
+    """Speak, interrupt in the midst of it, and speak again at once."""
+    turns: list[dict[str, Any]] = []
+    opened = bench.connections.opened
+    async with bench.session(heard := bench.heard()) as speaker:
+        connected = bench.connections.opened - opened
+        for _ in range(bench.command["turns"]):
+            turns.append(await _interrupt_once(bench, speaker, heard))
+            await bench.runtime.sleep(0.02)
+        await bench.runtime.sleep(bench.command.get("rest", 0.3))  # what is late may still come
+    total = bench.connections.opened - opened
+    return {"turns": turns, "chunks": bench.export(heard), "connected": connected, "connections": total}
+
+
+async def _interrupt_once(bench: Bench, speaker: Speaker, heard: Heard) -> dict[str, Any]:
+    runtime, command = bench.runtime, bench.command
+    job = runtime.start(lambda: speaker.speak(command["text"]))
+    reached = await runtime.within(PATIENCE, lambda: heard.until(heard.samples + command["after"]))
+    await runtime.sleep(bench.random.uniform(0, 0.03))
+    called = now()
+    await speaker.interrupt()
+    returned = now()
+    free = await bench.finish(job)
+    asked, before = now(), heard.samples
+    again = runtime.start(lambda: speaker.speak(command["next"]))
+    came = await runtime.within(PATIENCE, lambda: heard.until(before + 1))
+    ended = await bench.finish(again)
+    return {
+        "called_ns": called,
+        "returned_ns": returned,
+        "freed_ns": job.ended if free else None,
+        "asked_ns": asked,
+        "ended_ns": again.ended,
+        "hung": [not reached, not free, not came, not ended],
+        "error": job.error or again.error,
+    }
+
+
+async def receive(bench: Bench) -> dict[str, Any]:
+    """CPU of receiving: `sessions` at once speak one text each."""
+    command = bench.command
+    speakers = [_speak_and_count(bench) for _ in range(command["sessions"])]
+    return await _measured(bench, speakers, command["timeout"])
+
+
+async def _measured(bench: Bench, speakers: list[Callable[[Any, Any], Awaitable[int]]], timeout: float) -> Any:
+    ready, go = [bench.runtime.event() for _ in speakers], bench.runtime.event()
+    heard: list[int] = []
+
+    async def one(work: Any, ready: Any) -> None:
+        heard.append(await work(ready, go))
+
+    jobs = [
+        bench.runtime.start(lambda work=work, each=each: one(work, each))
+        for work, each in zip(speakers, ready, strict=True)
+    ]
+    for each in ready:
+        await each.wait()
+    gc.collect()
+    cpu, wall = time.process_time(), time.perf_counter()
+    go.set()
+    hung = 0
+    for job in jobs:
+        hung += not await bench.finish(job, timeout)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    errors = [job.error for job in jobs if job.error]
+    return {"cpu_s": cpu, "wall_s": wall, "samples": sum(heard), "hung": hung, "errors": errors[:3]}
+
+
+def _speak_and_count(bench: Bench) -> Any:
+    async def work(ready: Any, go: Any) -> int:
+        heard = bench.heard(keep=False)
+        async with bench.session(heard) as speaker:
+            for _ in range(bench.command.get("warm", 1)):
+                await speaker.speak(bench.command["first"])
+            before = heard.samples
+            ready.set()
+            await go.wait()
+            await speaker.speak(bench.command["text"])
+            # Some return before their audio has come: the scenario waits for all of it, up to its timeout.
+            await bench.runtime.within(bench.command["settle"], lambda: heard.until(before + bench.command["expected"]))
+            return heard.samples - before
+
+    return work
+
+
+async def many(bench: Bench) -> dict[str, Any]:
+    """`sessions` at once in one process, each at real-time pace, with one interruption on the way."""
+    command, records = bench.command, []
+    runtime, opened = bench.runtime, bench.connections.opened
+    ready, go = [runtime.event() for _ in range(command["sessions"])], runtime.event()
+
+    async def one(number: int) -> None:
+        pause = random.Random(f"{command.get('seed', 0)}/{number}")
+        heard = bench.heard()
+        async with bench.session(heard) as speaker:
+            ready[number].set()
+            await go.wait()
+            await runtime.sleep(pause.uniform(0, command["spread"]))
+            began = now()
+            job = runtime.start(lambda: speaker.speak(command["text"]))
+            await runtime.within(PATIENCE, lambda: heard.until(command["after"]))
+            await runtime.sleep(pause.uniform(0, command["spread"]))
+            called = now()
+            await speaker.interrupt()
+            returned = now()
+            free = await bench.finish(job)
+            asked = now()
+            again = runtime.start(lambda: speaker.speak(command["next"]))
+            ended = await bench.finish(again, command["timeout"])
+            times = {"began_ns": began, "called_ns": called, "returned_ns": returned, "asked_ns": asked}
+            freed = {"freed_ns": job.ended if free else None, "ended_ns": again.ended}
+            records.append(times | freed | {"chunks": bench.export(heard), "hung": [not free, not ended]})
+
+    jobs = []
+    for number in range(command["sessions"]):
+        jobs.append(runtime.start(lambda number=number: one(number)))
+        if number % 20 == 19:
+            await ready[number - 19].wait()  # not all handshakes at once
+    for event, job in zip(ready, jobs, strict=True):
+        await runtime.within(2 * PATIENCE, event.wait)
+        if job.error:
+            return {"error": job.error}
+    gc.collect()
+    memory, tasks, cpu, wall = resident(), runtime.tasks(), time.process_time(), time.perf_counter()
+    go.set()
+    for job in jobs:
+        await bench.finish(job, command["timeout"] + 4 * PATIENCE)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return {
+        "sessions": records,
+        "cpu_s": cpu,
+        "wall_s": wall,
+        "resident": memory,
+        "resident_speaking": resident(),
+        "tasks": tasks,
+        "connections": bench.connections.opened - opened,
+        "errors": [job.error for job in jobs if job.error][:3],
+    }
+
+
+async def idle(bench: Bench) -> dict[str, Any]:
+    """Bytes and tasks of a session that is connected and idle, and of one that speaks."""
+    async with bench.session(heard := bench.heard(keep=False)) as speaker:  # what is made once is made now
+        await speaker.speak(bench.command["text"])
+    del heard, speaker
+    quiet = await _growth(bench, None)
+    speaking = await _growth(bench, bench.command["long"])
+    return {"idle": quiet, "speaking": speaking}
+
+
+async def _growth(bench: Bench, text: str | None) -> dict[str, float]:
+    runtime, count = bench.runtime, bench.command["sessions"]
+    over = runtime.event()
+
+    async def one(ready: Any) -> None:
+        heard = bench.heard(keep=False)
+        async with bench.session(heard) as speaker:
+            if text is None:
+                ready.set()
+                await over.wait()
+                return
+            job = runtime.start(lambda: speaker.speak(text))
+            await runtime.within(PATIENCE, lambda: heard.until(1))
+            ready.set()
+            await over.wait()
+            await speaker.interrupt()
+            await bench.finish(job)
+
+    gc.collect()
+    before, tasks = resident(), runtime.tasks()
+    jobs = []
+    for _ in range(count):
+        ready = runtime.event()
+        jobs.append(runtime.start(lambda ready=ready: one(ready)))
+        await runtime.within(PATIENCE, ready.wait)
+    gc.collect()
+    used, more = resident() - before, runtime.tasks() - tasks
+    over.set()
+    for job in jobs:
+        await bench.finish(job)
+    return {"bytes": used / count, "tasks": more / count}
+
+
+async def close(bench: Bench) -> dict[str, Any]:
+    """Leave a session in the midst of a turn, with a server that does not answer any more."""
+    took: list[int] = []
+    left: list[int] = []
+    for _ in range(bench.command["turns"]):
+        heard, before = bench.heard(), bench.runtime.tasks()
+        times: list[int] = []
+
+        async def one(heard: Heard = heard, times: list[int] = times) -> None:
+            async with bench.session(heard) as speaker:
+                job = bench.runtime.start(lambda: speaker.speak(bench.command["text"]))
+                await bench.runtime.within(PATIENCE, lambda: heard.until(1))
+                times.append(now())
+            times.append(now())
+            await bench.finish(job, 1.0)
+
+        job = bench.runtime.start(one)
+        ended = await bench.finish(job, bench.command["timeout"])
+        if ended and len(times) == 2:
+            took.append(times[1] - times[0])
+        await bench.runtime.sleep(0.05)
+        left.append(bench.runtime.tasks() - before)
+    return {"closed_ns": took, "asked": bench.command["turns"], "tasks_left": left}
+
+
+SCENARIOS: dict[str, Callable[[Bench], Awaitable[dict[str, Any]]]] = {
+    "cold": cold,
+    "warm": warm,
+    "stream": stream,
+    "interrupt": interrupt,
+    "receive": receive,
+    "many": many,
+    "idle": idle,
+    "close": close,
+}
+
+SECONDS_PER_SAMPLE = 1 / SAMPLE_RATE
