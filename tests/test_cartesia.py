@@ -3,6 +3,8 @@
 Each test fails on what the original did, which its docstring tells.
 """
 
+import base64
+import json
 from contextlib import asynccontextmanager
 
 import attrs
@@ -11,6 +13,7 @@ import trio
 from deepgram_talk import FLUSH, Talk, chunks
 
 from voicetrio import CartesiaTTS, open_audio_sink
+from voicetrio._dialect import Late, Refused
 from voicetrio._link.nursery import open_plain_nursery
 from voicetrio.cartesia import GenerationConfig
 from voicetrio.errors import (
@@ -18,6 +21,7 @@ from voicetrio.errors import (
     ConfigurationError,
     ConnectError,
     LinkClosed,
+    PaymentRequired,
     ProviderError,
     ProviderStalled,
     RateLimited,
@@ -477,6 +481,9 @@ async def test_c10_a_text_that_pauses_longer_than_a_context_lives_is_spoken(auto
         {"voice_id": None},
         {"voice_id": 7},
         {"voice_id": ["a", "b"], "version": "2024-06-10"},
+        {"voice_id": [], "version": "2024-06-10"},
+        {"voice_id": [0.5, float("nan")], "version": "2024-06-10"},
+        {"voice_id": [0.5, True], "version": "2024-06-10"},
         {"language": "two words"},
         {"base_url": "ftp://api.cartesia.ai"},
         {"base_url": "wss://"},
@@ -501,6 +508,7 @@ async def test_c10_a_text_that_pauses_longer_than_a_context_lives_is_spoken(auto
         {"add_phoneme_timestamps": None},
         {"use_normalized_timestamps": 1},
         {"max_connection_age_sec": 0},
+        {"max_connection_age_sec": 0.001},
         {"max_connection_age_sec": float("nan")},
         {"connect_timeout": -1},
         {"response_timeout": 0},
@@ -548,3 +556,145 @@ def test_the_key_is_not_shown():
     assert "secret" not in repr(ours)
     assert "secret" not in repr(ours._endpoint().target("cartesia"))
     assert hash(ours) == hash(CartesiaTTS(api_key="a-very-secret-key"))
+
+
+# Audio of the past
+
+
+def test_audio_of_another_context_is_counted_and_not_decoded():
+    """A chunk of a cancelled context that is no base64 would have ended the link under the turn of now."""
+    options = CartesiaTTS(api_key="key-of-a-test")
+    dialect = options._new_dialect(lambda: 0.0)
+    dialect.begin(1, options)
+    list(dialect.say("Hello."))
+    chunk = {"type": "chunk", "context_id": "of the past"}
+    assert list(dialect.receive(json.dumps(chunk | {"data": "!!!!"}))) == [Late(3)]
+    assert list(dialect.receive(json.dumps(chunk | {"data": base64.b64encode(b"12345678").decode()}))) == [Late(8)]
+
+
+# What comes first, and what comes late
+
+
+@pytest.mark.parametrize("text", [['"', "Hello", ' there."'], ["**", "Hello", "** there."], ["… ", "“", "Hi", "”"]])
+async def test_a_reply_may_begin_with_a_quote_or_with_markdown(autojump_clock, text):
+    """No context can be opened with punctuation alone; what comes first waits for a word."""
+    async with talk() as it:
+        spoken = await it.tts.synthesize(chunks(*text))
+    assert spoken.outcome == "completed"
+    assert it.spoken() == "".join(text)
+
+
+async def test_so_may_what_follows_a_pause(autojump_clock):
+    async with talk() as it:
+        await it.tts.synthesize(chunks("Hello there. ", FLUSH, 3.0, '"', "Hi", '"'))
+    assert it.spoken() == 'Hello there. "Hi"'
+
+
+async def test_a_quote_after_a_pause_waits_for_its_word_beyond_the_end_of_the_context(autojump_clock):
+    async with talk() as it:
+        await it.tts.synthesize(chunks("Hello there. ", FLUSH, 3.0, '"', 3.0, "Hi", '"'))
+    assert it.spoken() == 'Hello there. "Hi"'
+
+
+@pytest.mark.parametrize("text", ["...", chunks("...", FLUSH, 1.0, '"')])
+async def test_punctuation_alone_is_spoken_by_saying_nothing(autojump_clock, text):
+    async with talk() as it:
+        spoken = await it.tts.synthesize(text)
+        assert it.sent() == []
+        assert (await it.tts.synthesize("Hello.")).outcome == "completed"
+    assert (spoken.outcome, spoken.samples) == ("completed", 0)
+
+
+async def test_a_late_marker_does_not_cross_the_end_of_its_context(autojump_clock):
+    async with talk(provider={"max_buffer_delay_ms": 0}) as it:
+        spoken = await it.tts.synthesize(chunks("Hello there. ", "And more. ", 3.0, FLUSH, 1.0, "The end."))
+    assert spoken.outcome == "completed"
+    assert it.spoken() == "Hello there. And more. The end."
+
+
+async def test_a_flush_keeps_no_context_alive(autojump_clock):
+    """Shortly after the flush, but long after the text: what comes now may cross the end of the context."""
+    async with talk() as it:
+        await it.tts.synthesize(chunks("Hi. ", 0.65, FLUSH, 0.65, "And more."))
+    assert it.kinds() == ["text", "flush", "end", "end"]
+    assert it.spoken() == "Hi. And more."
+
+
+async def test_a_flush_at_a_change_of_contexts_is_not_lost(autojump_clock):
+    heard = []
+    async with talk() as it:
+
+        async def text():
+            yield "Hello there. "
+            yield FLUSH
+            await trio.sleep(2)
+            yield "And more"
+            yield FLUSH
+            await trio.sleep(10)
+            heard.append(it.spoken())
+            yield " the end."
+
+        await it.tts.synthesize(text())
+    assert heard == ["Hello there. And more"]
+
+
+async def test_after_a_change_of_contexts_there_is_something_to_flush(autojump_clock):
+    async with talk() as it:
+        await it.tts.synthesize(chunks("Hello there. ", FLUSH, 2.0, "And more", 0.5, FLUSH, 0.5, FLUSH, " the end."))
+    assert it.kinds()[:5] == ["text", "flush", "end", "text", "flush"]
+
+
+# Errors, and what they are about
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "kind"),
+    [
+        (500, "Internal error in context: synthesis ended unexpectedly", ServiceUnavailable),
+        (402, "Your context quota is finished", PaymentRequired),
+        (429, "context closed: too many of them", RateLimited),
+    ],
+)
+def test_a_refusal_that_speaks_of_a_context_is_no_end(status, words, kind):
+    options = CartesiaTTS(api_key="key-of-a-test")
+    dialect = options._new_dialect(lambda: 0.0)
+    dialect.begin(1, options)
+    (message,) = dialect.say("Hello.")
+    list(dialect.end())
+    context = json.loads(message)["context_id"]
+    error = {"type": "error", "context_id": context, "status_code": status, "error": words}
+    (event,) = dialect.receive(json.dumps(error))
+    assert isinstance(event, Refused)
+    assert type(event.error) is kind
+
+
+def test_an_unnamed_error_right_after_a_cancellation_is_about_what_was_cancelled():
+    now = [0.0]
+    options = CartesiaTTS(api_key="key-of-a-test")
+    dialect = options._new_dialect(lambda: now[0])
+    dialect.begin(1, options)
+    list(dialect.say("Hello."))
+    dialect.cancel(1)
+    dialect.begin(2, options)
+    list(dialect.say("Hello again."))
+    unknown = json.dumps({"type": "error", "status_code": 400, "error": "Invalid context ID"})
+    assert list(dialect.receive(unknown)) == []
+    (event,) = dialect.receive(json.dumps({"type": "error", "status_code": 400, "error": "No such voice"}))
+    assert isinstance(event, Refused)
+    dialect.begin(3, options)
+    list(dialect.say("And again."))
+    now[0] = 60.0
+    (event,) = dialect.receive(unknown)
+    assert isinstance(event, Refused)
+
+
+def test_a_flush_whose_audio_came_is_not_waited_for():
+    options = CartesiaTTS(api_key="key-of-a-test")
+    dialect = options._new_dialect(lambda: 0.0)
+    dialect.begin(1, options)
+    (message,) = dialect.say("Hello.")
+    list(dialect.flush())
+    assert dialect.awaiting
+    chunk = {"type": "chunk", "context_id": json.loads(message)["context_id"], "data": "AAAA"}
+    assert len(list(dialect.receive(json.dumps(chunk)))) == 1
+    assert not dialect.awaiting

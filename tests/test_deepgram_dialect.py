@@ -5,7 +5,7 @@ import json
 import pytest
 from deepgram_dialect import WARNING, Dialect
 
-from voicetrio._dialect import Answered, Audio, Ended, Failed, GateOpened, MoreToSend, Pause
+from voicetrio._dialect import Answered, Audio, Ended, Failed, GateOpened, Late, MoreToSend, Pause
 from voicetrio.errors import BadRequest, LinkClosed, ProtocolError, RateLimited
 
 FLUSH = {"type": "Flush"}
@@ -114,7 +114,7 @@ def test_until_cleared_everything_is_of_the_past():
     assert dialect.cancel(1) == [CLEAR]
     assert dialect.it.gated
     spoken(dialect, 2, "Three.")
-    assert dialect.receive(b"\1\0") == [Audio(-1, b"\1\0")]
+    assert dialect.receive(b"\1\0") == [Late(2)]
     assert dialect.receive(flushed(0)) + dialect.receive(flushed(1)) + dialect.receive(WARNING) == []
     assert dialect.receive(cleared()) == [GateOpened()]
     assert not dialect.it.gated
@@ -129,7 +129,7 @@ def test_each_clear_has_its_own_answer():
         assert dialect.cancel(turn) == [CLEAR]
     spoken(dialect, 3, "Three.")
     assert dialect.receive(cleared(0)) == [GateOpened()]
-    assert dialect.receive(b"\1\0") == [Audio(-1, b"\1\0")]
+    assert dialect.receive(b"\1\0") == [Late(2)]
     assert dialect.receive(cleared(1)) == [GateOpened()]
     assert dialect.receive(b"\1\0") == [Audio(3, b"\1\0")]
     assert dialect.receive(cleared(2)) == []  # one that nobody asked for
@@ -171,9 +171,9 @@ def test_only_the_turn_that_was_begun_last_can_be_cancelled():
 
 def test_audio_of_a_turn_that_has_said_nothing_is_nobodys():
     dialect = Dialect()
-    assert dialect.receive(b"\1\0") == [Audio(-1, b"\1\0")]
+    assert dialect.receive(b"\1\0") == [Late(2)]
     dialect.begin(1)
-    assert dialect.receive(b"\1\0") == [Audio(-1, b"\1\0")]
+    assert dialect.receive(b"\1\0") == [Late(2)]
 
 
 # Limits

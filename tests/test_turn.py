@@ -29,14 +29,16 @@ class Stage:
         self.abandoned += 1
         turn.fence()
 
-    def frames(self) -> int:
-        count = 0
+    def all_frames(self) -> list:
+        frames = []
         while True:
             try:
-                self.source.receive_nowait()
+                frames.append(self.source.receive_nowait())
             except trio.WouldBlock:
-                return count
-            count += 1
+                return frames
+
+    def frames(self) -> int:
+        return len(self.all_frames())
 
 
 async def test_a_string_is_one_chunk():
@@ -269,9 +271,28 @@ def test_the_parts_of_a_timeline_add_up():
 
 async def test_of_an_attempts_end_and_its_failure_the_first_counts():
     for first, second in (("end", "fail"), ("fail", "end")):
-        attempt = Attempt(Stage().turn, None, None, 1.0, 1.0)
+        attempt = Attempt(Stage().turn, None, 1.0, 1.0)
         calls = {"end": lambda it=attempt: it.end(False), "fail": lambda it=attempt: it.fail(LinkClosed("gone"))}
         calls[first]()
         calls[second]()
         assert attempt.ended == (first == "end")
         assert (attempt.error is None) == (first == "end")
+
+
+async def test_half_a_sample_at_the_end_of_what_was_reached_is_not_joined_to_what_follows():
+    stage = Stage()
+    await stage.turn.audio.write(b"\1\0\2\0\3")
+    stage.turn.reach(5)
+    await stage.turn.audio.write(b"\4\0")
+    assert stage.turn.audio.received == 3
+    stage.turn.audio.finish()
+    assert b"".join(frame.pcm for frame in stage.all_frames()) == b"\1\0\2\0\4\0"
+
+
+async def test_an_attempt_that_has_reached_something_got_somewhere():
+    stage = Stage()
+    attempt = Attempt(stage.turn, None, 1.0, 1.0)
+    assert not attempt.got_somewhere
+    stage.turn.reach(5)
+    assert attempt.got_somewhere
+    assert not Attempt(stage.turn, None, 1.0, 1.0).got_somewhere

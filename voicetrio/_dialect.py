@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -33,12 +33,30 @@ class Audio:
 
 
 @attrs.frozen
+class Late:
+    """Audio of what was cancelled has come, so many bytes of PCM; it was not decoded."""
+
+    size: int
+
+
+@attrs.frozen
 class Spoken:
-    """Words and phonemes with their times, in seconds from the first sample that came of the turn on this link."""
+    """Words and phonemes with their times.
+
+    These are in seconds from the first sample that came of the turn on this link, or that comes after the last
+    :class:`TimesRestart`.
+    """
 
     turn: int
     words: tuple[Word, ...] = ()
     phonemes: tuple[Word, ...] = ()
+
+
+@attrs.frozen
+class TimesRestart:
+    """The times of what follows of a turn count from here: from the end of the audio that has come."""
+
+    turn: int
 
 
 @attrs.frozen
@@ -103,7 +121,20 @@ class GateOpened:
     """The provider has acknowledged a cancellation: the oldest that was not."""
 
 
-Event = Audio | Spoken | Answered | Ended | Failed | Refused | Reached | Reply | MoreToSend | GateOpened
+Event = (
+    Audio
+    | Late
+    | Spoken
+    | TimesRestart
+    | Answered
+    | Ended
+    | Failed
+    | Refused
+    | Reached
+    | Reply
+    | MoreToSend
+    | GateOpened
+)
 Step = Message | Pause | Ended
 
 
@@ -116,10 +147,13 @@ class TTSDialect(abc.ABC):
     Attributes:
         provider: the name that errors carry.
         request_id: the provider's id of the connection, or of what was asked last, if it gave one.
+        needs_words: whether there must be a letter or digit for something to be spoken, see
+            :func:`~voicetrio.text.says_something`; without, a turn of punctuation alone must bring audio.
     """
 
     provider: str
     request_id: str | None = None
+    needs_words: ClassVar[bool] = False
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
@@ -139,7 +173,7 @@ class TTSDialect(abc.ABC):
         return False
 
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - for those that override it
-        """The first messages, given the headers of the upgrade's response."""
+        """What is said right after the endpoint's greeting, given the headers of the upgrade's response."""
         return ()
 
     def farewell(self) -> Iterable[Message]:
@@ -167,9 +201,15 @@ class TTSDialect(abc.ABC):
         return False
 
     @property
-    def patience(self) -> float | None:
-        """Seconds of silence that mean something now, see :meth:`lapse`; None if silence means nothing."""
+    def expires(self) -> float | None:
+        """When silence will mean something, see :meth:`lapse`, by trio's clock; None if it means nothing.
+
+        It is looked at when steps have been sent and when a message has been handled.
+        """
         return None
+
+    def missed(self, seconds: float) -> None:  # noqa: B027 - for those that override it
+        """Nobody listened for so long, as a message was still being handled: that was no silence."""
 
     @abc.abstractmethod
     def begin(self, turn: int, options: Any) -> None:
@@ -207,5 +247,5 @@ class TTSDialect(abc.ABC):
         """
 
     def lapse(self) -> Iterable[Event]:
-        """Nothing came for `patience` seconds, though we were listening."""
+        """The time is up that :attr:`expires` told; it must tell another now, or None."""
         return ()

@@ -24,6 +24,11 @@ def decode_json(message: str, kind: type[T], provider: str) -> T:
         raise ProtocolError(f"a message that is not understood: {error}", provider=provider) from None
 
 
+def audio_size(data: str) -> int:
+    """How many bytes the base64 of a message's audio stands for, whatever is in it."""
+    return len(data) * 3 // 4 - data[-2:].count("=")
+
+
 def decode_audio(data: str, provider: str) -> bytes:
     """Decode the base64 of a message's audio.
 

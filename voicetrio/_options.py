@@ -15,10 +15,21 @@ from .errors import ConfigurationError
 _MOST = 366 * 86_400
 
 
+def _is_left_out(attribute: attrs.Attribute[Any], value: Any) -> bool:
+    """Whether an option is not given: None says so only where it is the default."""
+    return value is None and attribute.default is None
+
+
 def positive(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Check an option that must be a number, and more than nothing."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= _MOST:
         raise ConfigurationError(f"{attribute.name} must be a number greater than 0 and at most {_MOST:g}")
+
+
+def age(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check the seconds after which something is replaced: so many that it is not done all the time."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 1 <= value <= _MOST:
+        raise ConfigurationError(f"{attribute.name} must be a number from 1 to {_MOST:g}, not {value!r}")
 
 
 def positive_or_none(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -44,11 +55,11 @@ def truth(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> Non
 
 
 def whole_or_none(least: int, most: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    """Check an option that must be a whole number, if it is given."""
+    """Check an option that must be a whole number, or if that is its default None."""
 
     def check(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         whole_number = isinstance(value, int) and not isinstance(value, bool)
-        if value is not None and not (whole_number and least <= value <= most):
+        if not _is_left_out(attribute, value) and not (whole_number and least <= value <= most):
             raise ConfigurationError(f"{attribute.name} must be a whole number from {least} to {most}, not {value!r}")
 
     return check
@@ -76,11 +87,11 @@ def key_or_environment(key: str | None, name: str) -> str | None:
 
 
 def in_range(least: float, most: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
-    """Check an option that must be a number, if it is one."""
+    """Check an option that must be a number, or if that is its default None."""
 
     def check(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and least <= value <= most):
+        if not _is_left_out(attribute, value) and not (number and least <= value <= most):
             raise ConfigurationError(f"{attribute.name} must be from {least:g} to {most:g}, not {value!r}")
 
     return check

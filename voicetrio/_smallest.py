@@ -10,15 +10,15 @@ import abc
 import re
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Failed, Reached, Refused, Reply, Spoken, Step
+from ._dialect import Answered, Audio, Ended, Event, Failed, Late, Reached, Refused, Reply, Spoken, Step
 from ._dialect import TTSDialect as TTSDialect
-from ._json import decode_audio, decode_json
+from ._json import audio_size, decode_audio, decode_json
 from ._link.link import Message
 from ._sse import EventDecoder
 from .errors import (
@@ -123,8 +123,10 @@ class _Dialect(TTSDialect):
 
     provider = "smallest"
 
-    def __init__(self, options: SmallestAITTS) -> None:
+    def __init__(self, options: SmallestAITTS, clock: Callable[[], float]) -> None:
         self._inferred_end = options.inferred_end
+        self._clock = clock
+        self._heard_at = 0.0  # when something last came of what is being spoken
         self._forget()
 
     def _forget(self) -> None:
@@ -137,6 +139,9 @@ class _Dialect(TTSDialect):
         self._forget()
         self._turn = turn
         self._options = options
+
+    def missed(self, seconds: float) -> None:
+        self._heard_at += seconds
 
     def _seconds(self, size: int) -> float:
         assert self._options is not None
@@ -250,6 +255,7 @@ class _RequestsDialect(_Dialect, abc.ABC):
         request.over = True
         while self._requests and self._requests[0].over:
             first = self._requests.popleft()
+            self._heard_at = self._clock()
             if not first.heard and any(map(str.isalnum, first.text)):
                 error = NoAudio("a sentence came without any audio", provider=self.provider, request_id=self.request_id)
                 yield Refused(turn, error)
@@ -270,8 +276,8 @@ class SocketDialect(_RequestsDialect):
     There is no cancellation: the server speaks on, and the link is given up.
     """
 
-    def __init__(self, options: SmallestAITTS) -> None:
-        super().__init__(options)
+    def __init__(self, options: SmallestAITTS, clock: Callable[[], float]) -> None:
+        super().__init__(options, clock)
         self._echo = False  # the server names our requests: only then can two be told apart
         self._doubtful = False  # of a request whose end was inferred more may come
         self._past: deque[str | None] = deque(maxlen=_REMEMBERED)  # the server's ids of requests that are over
@@ -285,14 +291,15 @@ class SocketDialect(_RequestsDialect):
         return self._doubtful
 
     @property
-    def patience(self) -> float | None:
+    def expires(self) -> float | None:
         if not self._requests or not self._requests[0].heard:
             return None
         overtaken = any(request.heard or request.over for request in list(self._requests)[1:])
-        return min(_OVERTAKEN, self._inferred_end) if overtaken else self._inferred_end
+        # What comes of the requests behind it says nothing of the first.
+        return self._heard_at + (min(_OVERTAKEN, self._inferred_end) if overtaken else self._inferred_end)
 
     def lapse(self) -> Iterable[Event]:
-        if self.patience is None:
+        if self.expires is None:
             return ()
         self._doubtful = self._inferred = True
         self._ended.add(self._requests[0].id)
@@ -308,7 +315,9 @@ class SocketDialect(_RequestsDialect):
         data = notice.data or _Data()
         request = self._find(notice)
         if request is None or self._turn is None:
-            return self._on_past(notice, decode_audio(data.audio, self.provider))
+            return self._on_past(notice, audio_size(data.audio))
+        if request is self._requests[0]:
+            self._heard_at = self._clock()
         if notice.external_request_id is not None and not self._echo:
             self._echo = True
             self.ahead = _AHEAD
@@ -340,11 +349,11 @@ class SocketDialect(_RequestsDialect):
                 return request
         return None
 
-    def _on_past(self, notice: _Notice, pcm: bytes) -> Iterable[Event]:
-        if pcm and self._turn is not None and notice.external_request_id in self._ended:
+    def _on_past(self, notice: _Notice, size: int) -> Iterable[Event]:
+        if size and self._turn is not None and notice.external_request_id in self._ended:
             error = ProtocolError("audio of a sentence came after its end was inferred", provider=self.provider)
             return (Failed(self._turn, error),)
-        return (Audio(-1, pcm),)
+        return (Late(size),)
 
     def _on_error(self, notice: _Notice, failure: _Error) -> Iterable[Event]:
         asked = [request for request in self._requests if request.sent and not request.over]
@@ -370,8 +379,8 @@ def _is_known(notice: _Notice, request: _Request) -> bool:
 class HTTPDialect(_RequestsDialect):
     """Requests over HTTP, one after another on a connection that is kept alive; cancelling one drops it."""
 
-    def __init__(self, options: SmallestAITTS) -> None:
-        super().__init__(options)
+    def __init__(self, options: SmallestAITTS, clock: Callable[[], float]) -> None:
+        super().__init__(options, clock)
         self._events: EventDecoder | None = EventDecoder() if options.sse else None
         self._done = False
 
@@ -386,7 +395,7 @@ class HTTPDialect(_RequestsDialect):
             self._done = False
             return ()
         if self._turn is None or not self._requests:
-            return (Audio(-1, message),)
+            return (Late(len(message)),)
         request = self._requests[0]
         if self._events is None:
             return list(self._take(request, Audio(self._turn, message)) if message else self._over(request))
@@ -423,10 +432,10 @@ class ContinuationsDialect(_Dialect):
     turn.
     """
 
-    def __init__(self, options: SmallestAITTS) -> None:
+    def __init__(self, options: SmallestAITTS, clock: Callable[[], float]) -> None:
         self._echo = False  # the server names our requests
         self._used = False
-        super().__init__(options)
+        super().__init__(options, clock)
 
     def _forget(self) -> None:
         super()._forget()
@@ -445,10 +454,10 @@ class ContinuationsDialect(_Dialect):
         return self._used and not self._echo
 
     @property
-    def patience(self) -> float | None:
+    def expires(self) -> float | None:
         if not (self._complete and self._heard):
             return None
-        return min(_AFTER_COMPLETE, self._inferred_end) if self._completed else self._inferred_end
+        return self._heard_at + (min(_AFTER_COMPLETE, self._inferred_end) if self._completed else self._inferred_end)
 
     def begin(self, turn: int, options: SmallestAITTS) -> None:
         super().begin(turn, options)
@@ -465,6 +474,7 @@ class ContinuationsDialect(_Dialect):
     def end(self) -> Iterator[Step]:
         self._complete = True
         if self._said:
+            self._heard_at = self._clock()
             yield self._part("", more=False)
         else:
             assert self._turn is not None
@@ -490,7 +500,8 @@ class ContinuationsDialect(_Dialect):
         self._echo = self._echo or notice.external_request_id is not None
         data = notice.data or _Data()
         if self._turn is None or not self._said or notice.external_request_id not in (None, self._context):
-            return (Audio(-1, decode_audio(data.audio, self.provider)),)
+            return (Late(audio_size(data.audio)),)
+        self._heard_at = self._clock()
         self._completed = notice.status == "complete"
         begin = self._begins.setdefault(notice.request_id, self._bytes)
         match notice.status:
@@ -505,9 +516,11 @@ class ContinuationsDialect(_Dialect):
         return (Answered(self._turn),)
 
     def lapse(self) -> Iterable[Event]:
-        if self.patience is None or self._turn is None:
+        if self.expires is None or self._turn is None:
             return ()
-        return (Ended(self._turn, inferred=True),)
+        turn = self._turn
+        self._forget()
+        return (Ended(turn, inferred=True),)
 
     def _part(self, text: str, *, more: bool) -> Message:
         return self._encode({"text": text, "context_id": self._context, "request_id": self._context, "continue": more})

@@ -6,6 +6,7 @@ its Python SDK (4.2), and from measurements on the live socket where these are s
 
 from __future__ import annotations
 
+import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,16 +15,16 @@ from typing import Any, ClassVar, Self
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Refused, Reply, Spoken, Step, TTSDialect
-from ._json import decode_audio, decode_json
+from ._dialect import Answered, Audio, Ended, Event, Late, Refused, Reply, Spoken, Step, TimesRestart, TTSDialect
+from ._json import audio_size, decode_audio, decode_json
+from ._link.endpoint import Endpoint
 from ._link.link import Message
 from ._link.policy import LinkPolicy
-from ._link.pool import Endpoint
 from ._options import (
+    age,
     in_range,
     key_or_environment,
     one_of,
-    positive,
     secret,
     text,
     truth,
@@ -33,6 +34,7 @@ from ._options import (
 )
 from .audio import AudioFormat
 from .errors import ConfigurationError, ProviderError, error_class
+from .text import says_something
 from .tts import TTSProvider
 from .turn import Word
 
@@ -52,7 +54,11 @@ _MAX_IDLE = 270.0
 # Documentation: a context ends a second after its last audio, and input for one that has ended is an error.  Audio
 # comes after text, so a text that follows the one before it sooner than this cannot cross the end.
 _PAUSE = 0.7
+# So long after a cancellation an error that names no context may be its answer.
+_ECHO = 2.0
 _CLOSED = re.compile(r"context\b.*\b(closed|expired|ended|finished|not exist|not found)", re.IGNORECASE | re.DOTALL)
+
+_NO_CONTEXT = re.compile(r"(invalid|unknown|no such)\b.*\bcontext|" + _CLOSED.pattern, re.IGNORECASE | re.DOTALL)
 
 
 def _api_key(key: str | None) -> str | None:
@@ -125,7 +131,7 @@ class CartesiaTTS(TTSProvider):
     add_timestamps: bool = attrs.field(default=True, validator=truth)
     add_phoneme_timestamps: bool = attrs.field(default=False, validator=truth)
     use_normalized_timestamps: bool | None = attrs.field(default=None, validator=attrs.validators.optional(truth))
-    max_connection_age_sec: float = attrs.field(default=3600.0, validator=positive)
+    max_connection_age_sec: float = attrs.field(default=3600.0, validator=age)
 
     def __attrs_post_init__(self) -> None:
         if self.api_key is None:
@@ -138,7 +144,7 @@ class CartesiaTTS(TTSProvider):
     def _check_voice(self) -> None:
         if isinstance(self.voice_id, str):
             voice_name(self, attrs.fields(type(self)).voice_id, self.voice_id)
-        elif not isinstance(self.voice_id, tuple) or not all(isinstance(each, int | float) for each in self.voice_id):
+        elif not isinstance(self.voice_id, tuple) or not self.voice_id or not all(map(_is_finite, self.voice_id)):
             raise ConfigurationError("voice_id must be an id, or an embedding: a list of numbers")
         elif self.version > EMBEDDING_VERSION:
             raise ConfigurationError(
@@ -185,6 +191,10 @@ class CartesiaTTS(TTSProvider):
         } | {name: value for name, value in optional.items() if value is not None}
 
 
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _is_given(_attribute: attrs.Attribute[Any], value: Any) -> bool:
     return value is not None
 
@@ -195,9 +205,8 @@ class _Times(msgspec.Struct):
     words: tuple[str, ...] = ()
     phonemes: tuple[str, ...] = ()
 
-    def marks(self, texts: tuple[str, ...], begin: float) -> tuple[Word, ...]:
-        times = zip(texts, self.start, self.end, strict=False)
-        return tuple(Word(text, begin + start, begin + end) for text, start, end in times)
+    def marks(self, texts: tuple[str, ...]) -> tuple[Word, ...]:
+        return tuple(map(Word, texts, self.start, self.end))
 
 
 class _Notice(msgspec.Struct):
@@ -220,6 +229,42 @@ class _Notice(msgspec.Struct):
         return self.error or ": ".join(filter(None, (self.title, self.message))) or "an error without a word"
 
 
+@attrs.define(eq=False)
+class _Turn:
+    """The turn that is being spoken.
+
+    Attributes:
+        number: the session's.
+        options: of the provider.
+        context: the one that is open, if one is.
+        ending: whether the context was told that no more comes.
+        text_at: when text was last sent.
+        waiting: what will be said in the next context.
+        flush_waits: whether that is to be flushed.
+        unflushed: whether the context has text that was not.
+        flushing: whether a flush is not answered.
+        complete: whether the turn's text is all there.
+    """
+
+    number: int
+    options: CartesiaTTS
+    context: str | None = None
+    ending: bool = False
+    text_at: float = 0.0
+    waiting: str = ""
+    flush_waits: bool = False
+    unflushed: bool = False
+    flushing: bool = False
+    complete: bool = False
+
+    @property
+    def may_speak(self) -> bool:
+        """Whether what waits can be sent: no context can be opened with punctuation alone."""
+        if self.ending or not self.waiting:
+            return False
+        return self.context is not None or says_something(self.waiting, words=True)
+
+
 class _CartesiaDialect(TTSDialect):
     """The state of ``/tts/websocket`` on one connection.
 
@@ -227,138 +272,130 @@ class _CartesiaDialect(TTSDialect):
     cancelled context goes on.
 
     A context also ends by itself, a second after its last audio.  Which of the texts that cross its end it has still
-    heard nobody can tell, so none is sent that could: after a pause the context is ended first, and when it says that
-    it is done the turn goes on in another one.
+    heard nobody can tell, so none is sent that could: after a pause the context is ended first, which speaks all that
+    is in it, and when it says that it is done the turn goes on in another one.
     """
 
     provider = "cartesia"
+    needs_words = True
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._forget()
-
-    def _forget(self) -> None:
-        self._turn: int | None = None
-        self._options: CartesiaTTS | None = None
-        self._context: str | None = None
-        self._ending = False  # the context was told that no more comes
-        self._sent_at = 0.0
-        self._waiting = ""  # what will be said in the next context
-        self._unflushed = False
-        self._flushing = False  # a flush is not answered
-        self._complete = False  # the turn's text is all there
-        self._bytes = 0  # of the turn's audio …
-        self._begin = 0  # … before the context began
+        self._turn: _Turn | None = None
+        self._cancelled_at = -math.inf
 
     @property
     def awaiting(self) -> bool:
-        return self._context is not None and (self._ending or self._flushing)
+        return self._turn is not None and (self._turn.ending or self._turn.flushing)
 
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
         self.request_id = headers.get("x-cartesia-request-id") or headers.get("x-request-id")
         return ()
 
     def begin(self, turn: int, options: CartesiaTTS) -> None:
-        self._forget()
-        self._turn = turn
-        self._options = options
+        self._turn = _Turn(turn, options)
 
     def say(self, text: str) -> Iterator[Step]:
-        self._unflushed = True
-        if self._context is not None and not self._ending and self._clock() - self._sent_at > _PAUSE:
-            yield self._end_context()
-        if self._ending:
-            self._waiting += text
-        else:
-            yield self._request(text)
+        turn = self._current()
+        turn.waiting += text
+        if self._context_may_be_over(turn):
+            yield self._request(turn, more=False)
+        if turn.may_speak:
+            yield self._speak(turn)
 
     def flush(self) -> Iterator[Step]:
-        if self._unflushed and not self._ending:
-            self._unflushed = False
-            self._flushing = True
-            yield self._request("", flush=True)
+        turn = self._current()
+        if turn.ending:
+            turn.flush_waits = bool(turn.waiting)
+        elif turn.unflushed:
+            over = self._context_may_be_over(turn)
+            yield self._request(turn, more=not over, flush=not over)
 
     def end(self) -> Iterator[Step]:
-        self._complete = True
-        assert self._turn is not None
-        if self._context is None:
-            yield Ended(self._turn)
-        elif not self._ending:
-            yield self._end_context()
+        turn = self._current()
+        turn.complete = True
+        if turn.context is None:
+            yield Ended(turn.number)
+        elif not turn.ending:
+            yield self._request(turn, more=False)
 
     def cancel(self, turn: int) -> Sequence[Message]:
-        if turn != self._turn:
+        if self._turn is None or turn != self._turn.number:
             return ()
-        context = self._context
-        self._forget()
-        if context is None:
-            return ()
-        return (msgspec.json.encode({"context_id": context, "cancel": True}).decode(),)
+        context = self._turn.context
+        self._turn = None
+        self._cancelled_at = self._clock()
+        return () if context is None else (msgspec.json.encode({"context_id": context, "cancel": True}).decode(),)
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
             return ()  # all is text here
         notice = decode_json(message, _Notice, self.provider)
-        own = self._context is not None and notice.context_id == self._context
+        turn = self._turn if self._turn is not None and self._turn.context is not None else None
+        own = turn is not None and notice.context_id == turn.context
         if notice.type == "error":
-            # One that names no context is about all that are open.
-            return self._on_error(notice) if own or notice.context_id is None else ()
-        if not own:
-            return (Audio(-1, decode_audio(notice.data, self.provider)),)
-        assert self._turn is not None
+            # One that names no context is about all that are open, if it is not about one that was cancelled.
+            stale = _NO_CONTEXT.search(notice.words) and self._clock() < self._cancelled_at + _ECHO
+            unnamed = notice.context_id is None and not stale
+            return self._on_error(turn, notice) if turn is not None and (own or unnamed) else ()
+        if turn is None or not own:
+            return (Late(audio_size(notice.data)),)
         match notice.type:
             case "chunk":
-                pcm = decode_audio(notice.data, self.provider)
-                self._bytes += len(pcm)
-                return (Audio(self._turn, pcm),)
+                turn.flushing = False  # it was heard; what is silent now may wait for text
+                return (Audio(turn.number, decode_audio(notice.data, self.provider)),)
             case "timestamps" | "phoneme_timestamps":
-                return self._on_timestamps(self._turn, notice)
+                words, phonemes = notice.word_timestamps, notice.phoneme_timestamps
+                return (
+                    Spoken(
+                        turn.number,
+                        words.marks(words.words) if words else (),
+                        phonemes.marks(phonemes.phonemes) if phonemes else (),
+                    ),
+                )
             case "flush_done":
-                self._flushing = False
-                return (Answered(self._turn),)
+                turn.flushing = False
+                return (Answered(turn.number),)
             case "done":
-                return self._on_done(self._turn)
+                return self._on_done(turn)
         return ()
 
-    def _end_context(self) -> Message:
-        self._ending = True
-        return self._request("", more=False)
+    def _current(self) -> _Turn:
+        assert self._turn is not None, "steps are of a turn that was begun"
+        return self._turn
 
-    def _request(self, text: str, *, more: bool = True, flush: bool = False) -> Message:
-        assert self._options is not None
-        if self._context is None:
-            self._context = str(uuid.uuid4())
-            self._begin = self._bytes
-        self._sent_at = self._clock()
-        request = self._options._request() | {"context_id": self._context, "transcript": text, "continue": more}
+    def _context_may_be_over(self, turn: _Turn) -> bool:
+        return turn.context is not None and not turn.ending and self._clock() - turn.text_at > _PAUSE
+
+    def _speak(self, turn: _Turn) -> Message:
+        """Say what waits."""
+        text, turn.waiting = turn.waiting, ""
+        flush, turn.flush_waits = turn.flush_waits, False
+        return self._request(turn, text, more=not turn.complete, flush=flush and not turn.complete)
+
+    def _request(self, turn: _Turn, text: str = "", *, more: bool, flush: bool = False) -> Message:
+        if turn.context is None:
+            turn.context = str(uuid.uuid4())
+        if text:  # only that keeps a context alive
+            turn.text_at = self._clock()
+        turn.ending = not more
+        turn.flushing = turn.flushing or flush
+        turn.unflushed = more and not flush
+        request = turn.options._request() | {"context_id": turn.context, "transcript": text, "continue": more}
         return msgspec.json.encode(request | {"flush": True} if flush else request).decode()
 
-    def _on_timestamps(self, turn: int, notice: _Notice) -> Iterable[Event]:
-        assert self._options is not None
-        begin = self._begin / (self._options.audio_format.sample_width * self._options.sample_rate)
-        words, phonemes = notice.word_timestamps, notice.phoneme_timestamps
-        return (
-            Spoken(
-                turn,
-                words.marks(words.words, begin) if words else (),
-                phonemes.marks(phonemes.phonemes, begin) if phonemes else (),
-            ),
-        )
+    def _on_done(self, turn: _Turn) -> Iterable[Event]:
+        turn.context = None
+        turn.ending = turn.flushing = turn.unflushed = False
+        restart = TimesRestart(turn.number)
+        if turn.may_speak:
+            return (restart, Answered(turn.number), Reply(turn.number, self._speak(turn)))
+        return (restart, Ended(turn.number) if turn.complete else Answered(turn.number))
 
-    def _on_done(self, turn: int) -> Iterable[Event]:
-        self._context = None
-        self._ending = self._flushing = False
-        if self._waiting:
-            waiting, self._waiting = self._waiting, ""
-            self._unflushed = self._ending = self._complete
-            return (Answered(turn), Reply(turn, self._request(waiting, more=not self._complete)))
-        return (Ended(turn),) if self._complete else (Answered(turn),)
-
-    def _on_error(self, notice: _Notice) -> Iterable[Event]:
-        if self._turn is None or self._context is None:
-            return ()  # of a context that was cancelled
-        if self._ending and _CLOSED.search(notice.words):
-            return self._on_done(self._turn)  # it had ended by itself
+    def _on_error(self, turn: _Turn, notice: _Notice) -> Iterable[Event]:
+        refused = notice.status_code in (402, 429) or (notice.status_code or 0) >= 500
+        if turn.ending and not refused and _CLOSED.search(notice.words):
+            return self._on_done(turn)  # it had ended by itself
         kind = error_class(notice.status_code) if notice.status_code else ProviderError
         error = kind(
             notice.words,
@@ -368,6 +405,5 @@ class _CartesiaDialect(TTSDialect):
             code=notice.error_code,
             reason=notice.words,
         )
-        turn = self._turn
-        self._forget()
-        return (Refused(turn, error),)
+        self._turn = None
+        return (Refused(turn.number, error),)

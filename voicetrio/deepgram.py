@@ -12,13 +12,14 @@ from typing import ClassVar, Self
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, MoreToSend, Pause, Step, TTSDialect
+from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, MoreToSend, Pause, Step, TTSDialect
 from ._json import decode_json
+from ._link.endpoint import Endpoint
 from ._link.link import Message
 from ._link.policy import LinkPolicy
-from ._link.pool import Endpoint
 from ._link.window import Window
 from ._options import (
+    age,
     key_or_environment,
     one_of,
     pairs,
@@ -26,6 +27,7 @@ from ._options import (
     positive_or_none,
     secret,
     text,
+    truth,
     voice_name,
     websocket_url,
     whole,
@@ -116,9 +118,9 @@ class DeepgramTTS(TTSProvider):
     sample_rate: int = attrs.field(default=24_000, validator=whole(1))
     base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text)
     region: str | None = attrs.field(default=None, validator=one_of([None, *_REGIONS]))
-    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
+    max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
     speed: float | None = attrs.field(default=None, validator=positive_or_none)
-    mip_opt_out: bool = False
+    mip_opt_out: bool = attrs.field(default=False, validator=truth)
     extra: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=pairs)
     max_text: int = attrs.field(default=2000, validator=whole(1))
     flush_limit: int = attrs.field(default=20, validator=whole(_RESERVED_FLUSHES + 1))
@@ -314,7 +316,7 @@ class _DeepgramDialect(TTSDialect):
         if isinstance(message, bytes):
             # A turn that has said nothing is owed nothing.
             if self._turn is None or not self._said or self._gates:
-                return (Audio(-1, self._decode(message)),)
+                return (Late(len(self._decode(message))),)
             self._last_flushed = None
             return (Audio(self._turn, self._decode(message)),)
         notice = decode_json(message, _Notice, self.provider)

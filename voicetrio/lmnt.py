@@ -6,18 +6,28 @@ the live socket where these are silent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, Literal, Self
 
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Spoken, Step, TTSDialect
+from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, Spoken, Step, TimesRestart, TTSDialect
 from ._json import decode_json
+from ._link.endpoint import Endpoint
 from ._link.link import Message
 from ._link.policy import LinkPolicy
-from ._link.pool import Endpoint
-from ._options import in_range, key_or_environment, one_of, positive, secret, text, voice_name, websocket_url
+from ._options import (
+    age,
+    in_range,
+    key_or_environment,
+    one_of,
+    secret,
+    text,
+    voice_name,
+    websocket_url,
+    whole_or_none,
+)
 from .audio import AudioFormat
 from .errors import (
     AuthenticationError,
@@ -67,8 +77,8 @@ class LMNTTTS(TTSProvider):
         language: an ISO 639-1 code, or ``"auto"``.
         format: ``"pcm_s16le"``.  The others of LMNT's are containers or compressed, and a sink takes samples.
         sample_rate: in Hz: 8000, 16000 or 24000.
-        seed: not sent, as `temperature` and `top_p`: they belong to LMNT's HTTP API, and its sessions have no such
-            fields.  They are taken, and checked, so that the original's calls work.
+        seed: a whole number.  It is not sent, as `temperature` and `top_p`: they belong to LMNT's HTTP API, and its
+            sessions have no such fields.  They are taken, and checked, so that the original's calls work.
         temperature: see `seed`.
         top_p: see `seed`.
         ws_url: where the socket is; ``http`` and ``https`` are taken for ``ws`` and ``wss``.
@@ -89,12 +99,12 @@ class LMNTTTS(TTSProvider):
     language: str = attrs.field(default="auto", validator=voice_name)
     format: str = _FORMAT
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
-    seed: int | None = None
+    seed: int | None = attrs.field(default=None, validator=whole_or_none(-(2**63), 2**63 - 1))
     temperature: float = attrs.field(default=1.0, validator=in_range(0, 1))
     top_p: float = attrs.field(default=0.8, validator=in_range(0, 1))
     ws_url: str = attrs.field(default=DEFAULT_URL, validator=text)
     protocol: Literal["1.2", "1.0"] = attrs.field(default="1.2", validator=one_of(("1.2", "1.0")))
-    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
+    max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
 
     def __attrs_post_init__(self) -> None:
         if self.api_key is None:
@@ -130,7 +140,7 @@ class LMNTTTS(TTSProvider):
         return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec, spare=spare)
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:  # noqa: ARG002 - nothing is counted in time
-        return _TypedDialect(self) if self.protocol == "1.2" else _UntypedDialect(self)
+        return _TypedDialect() if self.protocol == "1.2" else _UntypedDialect()
 
     def _for_voice(self, voice_id: str) -> Self:
         return attrs.evolve(self, voice=voice_id)
@@ -157,28 +167,45 @@ class _Notice(msgspec.Struct):
     error: _Error | str | None = None
 
 
+@attrs.define(eq=False)
+class _Turn:
+    """The turn that is being spoken.
+
+    Attributes:
+        number: the session's.
+        said: whether text of it is on the wire.
+        unflushed: whether some of that came after the last flush.
+        flushes: the nonces of flushes that are not answered.
+        complete: whether the turn's text is all there.
+    """
+
+    number: int
+    said: bool = False
+    unflushed: bool = False
+    flushes: list[int] = attrs.Factory(list)
+    complete: bool = False
+
+
 class _SessionDialect(TTSDialect):
-    """What both protocols have: the greeting, text that joins verbatim, and errors, which end the connection."""
+    """What both protocols have: text that joins verbatim, and errors, which end the connection."""
 
     provider = "lmnt"
 
-    def __init__(self, options: LMNTTTS) -> None:
-        self._greeting = options._init()
-        self._rate = options.audio_format.sample_width * options.sample_rate
-        self._forget()
-
-    def _forget(self) -> None:
-        self._turn: int | None = None
-        self._said = False  # text of the turn is on the wire
-        self._unflushed = False  # … and some of it after the last flush
-        self._complete = False  # the turn's text is all there
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:  # noqa: ARG002 - they tell nothing
-        return (self._greeting,)
+    def __init__(self) -> None:
+        self._turn: _Turn | None = None
 
     def begin(self, turn: int, options: LMNTTTS) -> None:  # noqa: ARG002 - all options are the connection's
-        self._forget()
-        self._turn = turn
+        self._turn = _Turn(turn)
+
+    def _current(self) -> _Turn:
+        assert self._turn is not None, "steps are of a turn that was begun"
+        return self._turn
+
+    def _on_audio(self, pcm: bytes) -> Iterable[Event]:
+        turn = self._turn
+        if turn is None or not turn.said or self.gated:  # a turn that has said nothing is owed nothing
+            return (Late(len(pcm)),)
+        return (Audio(turn.number, pcm),)
 
     def _failed(self, error: _Error | str) -> Failed:
         kind, words = (error.type, error.message) if isinstance(error, _Error) else ("", error)
@@ -197,17 +224,11 @@ class _TypedDialect(_SessionDialect):
     ``reset_complete``.
     """
 
-    def __init__(self, options: LMNTTTS) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self._accepted = False
         self._nonce = 0
         self._resets: list[int] = []  # that are not answered
-        super().__init__(options)
-
-    def _forget(self) -> None:
-        super()._forget()
-        self._flushes: list[int] = []  # that are not answered
-        self._bytes = 0  # of the turn's audio …
-        self._flushed_bytes = 0  # … up to the last flush that was answered
 
     @property
     def ready(self) -> bool:
@@ -215,7 +236,7 @@ class _TypedDialect(_SessionDialect):
 
     @property
     def awaiting(self) -> bool:
-        return bool(self._flushes)
+        return self._turn is not None and bool(self._turn.flushes)
 
     @property
     def gated(self) -> bool:
@@ -225,35 +246,33 @@ class _TypedDialect(_SessionDialect):
         return ('{"type":"finish"}',)
 
     def say(self, text: str) -> Iterator[Step]:
-        self._said = self._unflushed = True
+        turn = self._current()
+        turn.said = turn.unflushed = True
         yield msgspec.json.encode({"type": "text", "text": text}).decode()
 
     def flush(self) -> Iterator[Step]:
-        if self._unflushed:
-            self._unflushed = False
-            yield self._command("flush", self._flushes)
+        turn = self._current()
+        if turn.unflushed:
+            turn.unflushed = False
+            yield self._command("flush", turn.flushes)
 
     def end(self) -> Iterator[Step]:
-        self._complete = True
+        turn = self._current()
+        turn.complete = True
         yield from self.flush()
-        if not self._flushes:
-            assert self._turn is not None
-            yield Ended(self._turn)
+        if not turn.flushes:
+            yield Ended(turn.number)
 
     def cancel(self, turn: int) -> Sequence[Message]:
-        if turn != self._turn:
+        if self._turn is None or turn != self._turn.number:
             return ()
-        said = self._said
-        self._forget()
+        said = self._turn.said
+        self._turn = None
         return (self._command("reset", self._resets),) if said else ()
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
-            # A turn that has said nothing is owed nothing.
-            if self._turn is None or not self._said or self._resets:
-                return (Audio(-1, message),)
-            self._bytes += len(message)
-            return (Audio(self._turn, message),)
+            return self._on_audio(message)
         notice = decode_json(message, _Notice, self.provider)
         match notice.type:
             case "ready":
@@ -278,19 +297,18 @@ class _TypedDialect(_SessionDialect):
     def _on_timestamps(self, notice: _Notice) -> Iterable[Event]:
         if self._turn is None or self._resets:
             return ()
-        begin = self._flushed_bytes / self._rate  # times start again after each flush
-        words = (Word(each.text, begin + each.start, begin + each.start + each.duration) for each in notice.timestamps)
-        return (Spoken(self._turn, tuple(words)),)
+        words = (Word(each.text, each.start, each.start + each.duration) for each in notice.timestamps)
+        return (Spoken(self._turn.number, tuple(words)),)
 
     def _on_flush_complete(self, nonce: int | None) -> Iterable[Event]:
+        turn = self._turn
         # With a reset unanswered the audio that this ends was dropped: the link is given up soon, and all said again.
-        if self._turn is None or self._resets or nonce not in self._flushes:
+        if turn is None or self._resets or nonce not in turn.flushes:
             return ()
         # They are answered in order: an answer to a later one answers those before it.
-        del self._flushes[: self._flushes.index(nonce) + 1]
-        self._flushed_bytes = self._bytes
-        over = self._complete and not self._flushes
-        return (Ended(self._turn) if over else Answered(self._turn),)
+        del turn.flushes[: turn.flushes.index(nonce) + 1]
+        over = turn.complete and not turn.flushes
+        return (TimesRestart(turn.number), Ended(turn.number) if over else Answered(turn.number))
 
     def _on_reset_complete(self, nonce: int | None) -> Iterable[Event]:
         if nonce not in self._resets:
@@ -305,37 +323,37 @@ class _UntypedDialect(_SessionDialect):
 
     @property
     def spent(self) -> bool:
-        return self._said
+        return self._turn is not None and self._turn.said
 
     @property
     def awaiting(self) -> bool:
-        return self._complete
+        return self._turn is not None and self._turn.complete
 
     def say(self, text: str) -> Iterator[Step]:
-        self._said = self._unflushed = True
+        turn = self._current()
+        turn.said = turn.unflushed = True
         yield msgspec.json.encode({"text": text}).decode()
 
     def flush(self) -> Iterator[Step]:
-        if self._unflushed:
-            self._unflushed = False
+        turn = self._current()
+        if turn.unflushed:
+            turn.unflushed = False
             yield '{"flush":true}'
 
     def end(self) -> Iterator[Step]:
-        self._complete = True
+        self._current().complete = True
         yield '{"eof":true}'
 
     def cancel(self, turn: int) -> Sequence[Message] | None:
-        if turn != self._turn or not self._said:
-            return ()
-        return None
+        return None if self._turn is not None and turn == self._turn.number and self._turn.said else ()
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
-            return (Audio(self._turn if self._turn is not None and self._said else -1, message),)
+            return self._on_audio(message)
         notice = decode_json(message, _Notice, self.provider)
         return (self._failed(notice.error),) if notice.error else ()
 
     def lost(self, error: LinkClosed) -> Iterable[Event]:
-        if self._turn is None or not self._complete or error.code != 1000:
+        if self._turn is None or not self._turn.complete or error.code != 1000:
             return ()
-        return (Ended(self._turn),)
+        return (Ended(self._turn.number),)

@@ -210,10 +210,10 @@ class SmallestAITTS(TTSProvider):
             spare=not self.continuations,  # else there is no cancellation but closing
         )
 
-    def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:  # noqa: ARG002 - nothing is counted in time
+    def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:
         if not self.enable_streaming:
-            return HTTPDialect(self)
-        return ContinuationsDialect(self) if self.continuations else SocketDialect(self)
+            return HTTPDialect(self, clock)
+        return ContinuationsDialect(self, clock) if self.continuations else SocketDialect(self, clock)
 
     def _for_voice(self, voice_id: str) -> Self:
         return attrs.evolve(self, voice_id=voice_id)

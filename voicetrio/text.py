@@ -38,6 +38,11 @@ def check_chunk(chunk: object) -> Chunk:
     return chunk if type(chunk) is str else str.__str__(chunk)  # a subclass may do as it likes
 
 
+def says_something(text: str, *, words: bool = False) -> bool:
+    """Whether there is something to speak: more than white space, and if `words` matter a letter or a digit."""
+    return any(map(str.isalnum, text)) if words else bool(text) and not text.isspace()
+
+
 def split_text(text: str, limit: int) -> Iterator[str]:
     """Cut a text into pieces of at most `limit` characters that join to it verbatim.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -19,28 +19,20 @@ import trio
 
 from ._attempt import Attempt
 from ._dialect import (
-    Answered,
     Audio,
-    Ended,
     Event,
     Failed,
     GateOpened,
-    MoreToSend,
-    Pause,
-    Reached,
+    Late,
     Refused,
-    Reply,
-    Spoken,
-    Step,
     TTSDialect,
 )
-from ._link._target import HTTP
-from ._link.connection import Connection, ConnectionOptions, Dial
+from ._link.connection import ConnectionOptions, Dial
+from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
-from ._link.policy import LinkPolicy, is_transient
-from ._link.pool import Endpoint, LinkPool, LinkPools
-from ._link.websocket import connect as connect_websocket
+from ._link.policy import LinkPolicy, Retries
+from ._link.pool import LinkPool, LinkPools
 from ._options import positive, positive_or_none, truth
 from .audio import AudioFormat, AudioSink
 from .errors import (
@@ -51,10 +43,9 @@ from .errors import (
     RateLimited,
     ServiceUnavailable,
     SessionClosed,
-    SinkClosed,
     VoiceTrioError,
 )
-from .text import Chunk, FlushMarker, Text
+from .text import Text, says_something
 from .turn import Interruption, Script, Synthesis, TextFailed, Timestamps, Turn, interruption
 
 # ---- providers -----------------------------------------------------------------------------------------------------
@@ -65,7 +56,8 @@ class TTSProvider(abc.ABC):
     """Options of a text-to-speech provider.  Does no I/O; equal, hashable, and printed without its key.
 
     Attributes:
-        connect_timeout: seconds that connecting may take, all in all.
+        connect_timeout: seconds that one connection may take, all in all, until the provider has accepted us.  A turn
+            is tried three times, whatever fails.
         response_timeout: seconds for which the provider may be silent while it owes us audio or an answer.
         cancel_timeout: seconds in which the provider must acknowledge a cancellation, or the link is given up.
         heartbeat: seconds between pings on a link; None for none.
@@ -278,7 +270,10 @@ class TTSSession:
         if script.streamed:
             self._nursery.start_soon(self._feed, turn)
         self._nursery.start_soon(self._run_turn, turn, options)
-        return await turn.wait()
+        try:
+            return await turn.wait()
+        finally:
+            self._abandoned = []
 
     def interrupt(self) -> Interruption | None:
         """Silence everything that was asked for so far: the turn being spoken, those in line, and what is still queued.
@@ -306,15 +301,17 @@ class TTSSession:
         if turn.audio.fenced:
             return
         self._fence(turn)
-        # One cancel() may reach several calls, in any order; before their tasks have run it is one interruption.
+        # One cancel() may reach several calls, in any order; before one of them has run it is one interruption.
         self._abandoned = sorted([*self._abandoned, turn], key=lambda turn: turn.number)
         self.last_interruption = interruption(self._abandoned)
 
     def _fence(self, turn: Turn) -> None:
-        turn.fence()
         attempt = self._attempts.pop(turn.number, None)
         if attempt is not None:
-            self._cancel_on_wire(attempt)
+            turn.request_id = attempt.link.request_id
+        turn.fence()
+        if attempt is not None:
+            attempt.cancel()
 
     async def _feed(self, turn: Turn) -> None:
         await turn.script.feed(turn.text_scope)
@@ -323,7 +320,7 @@ class TTSSession:
         try:
             with turn.scope:
                 await self._wait_in_line(turn)
-                turn.timeline.started = trio.current_time()
+                turn.mark("started")
                 await self._speak(turn, options)
                 turn.resolve()
         except VoiceTrioError as error:
@@ -331,7 +328,6 @@ class TTSSession:
         except TextFailed as failed:
             turn.fail(failed.error)
         finally:
-            self._abandoned = []
             self._line.remove(turn)
             self._line_moved.unpark_all()
 
@@ -342,22 +338,20 @@ class TTSSession:
             await self._line_moved.park()
 
     async def _speak(self, turn: Turn, options: TTSProvider) -> None:
-        pool = self._pool(options)
         if turn.script.streamed:
-            pool.warm()
+            self._pool(options).warm()
         if await self._is_blank(turn):
             return
-        failures = reached = 0
+        retries, reached = Retries(options._policy()), 0
         while True:
-            link = await pool.acquire()  # what it raises has been tried again there
             try:
-                await self._attempt(turn, pool, link, options)
+                await self._attempt(turn, options, retries)
             except (LinkClosed, ProviderStalled, RateLimited, ServiceUnavailable) as error:
-                failures = failures + 1 if turn.reached == reached else 1
-                reached = turn.reached
-                if not turn.resumable or not is_transient(error):
+                if not turn.resumable:
                     raise
-                await options._policy().pause_or_raise(error, failures)
+                if turn.reached > reached:
+                    retries, reached = Retries(options._policy()), turn.reached
+                await retries.pause_or_raise(error)
             else:
                 return
 
@@ -365,73 +359,34 @@ class TTSSession:
         """Whether there is nothing to speak.  Waits for the first text that there is."""
         index = 0
         while (chunk := await turn.script.chunk(index)) is not None:
-            if _says_something(chunk):
+            if isinstance(chunk, str) and says_something(chunk):
                 return False
             index += 1
         return True
 
-    async def _attempt(
-        self, turn: Turn, pool: LinkPool[TTSDialect], link: Link[TTSDialect], options: TTSProvider
-    ) -> None:
-        turn.timeline.connected = trio.current_time()
+    async def _attempt(self, turn: Turn, options: TTSProvider, retries: Retries) -> None:
+        pool = self._pool(options)  # only now: while its text was awaited its pool may have been retired
+        link = await pool.acquire(retries)
+        turn.mark("connected")
         turn.start_over()
-        attempt = self._attempts[turn.number] = Attempt(turn, pool, link, options._silence(), options.cancel_timeout)
+        attempt = Attempt(turn, link, options._silence(), options.cancel_timeout, self._on_timestamps)
+        self._attempts[turn.number] = attempt
         link.dialect.begin(turn.number, options)
         try:
             with attempt.scope:
-                await self._say_all(attempt)
-                while not await attempt.has_ended():
-                    await self._send(attempt, link.dialect.resume())
+                await attempt.run()
             if not attempt.ended and attempt.error is None:
                 link.fail(ProviderStalled(f"nothing came for {options._silence():g} s", provider=options.name))
         finally:
             if self._attempts.pop(turn.number, None) is not None:
-                self._cancel_on_wire(attempt)
+                attempt.cancel()
             turn.request_id = link.request_id
-            pool.release(link, worked=attempt.ended)
+            pool.release(link, worked=attempt.ended or attempt.got_somewhere)
         if not attempt.ended:
             assert attempt.error is not None, "a link that fails tells its attempts"
             raise attempt.error
-        if not turn.audio.received:
+        if not turn.audio.received and says_something(turn.script.text, words=link.dialect.needs_words):
             raise NoAudio("the turn ended without any audio", provider=options.name, request_id=turn.request_id)
-
-    async def _say_all(self, attempt: Attempt) -> None:
-        script, dialect = attempt.turn.script, attempt.link.dialect
-        blank = ""  # is said with what follows it: alone it would be something to speak in which nothing is heard
-        index, spoken = 0, attempt.characters
-        while (chunk := await script.chunk(index)) is not None:
-            index += 1
-            if spoken:  # by an earlier attempt
-                if isinstance(chunk, FlushMarker):
-                    continue
-                chunk, spoken = chunk[spoken:], max(0, spoken - len(chunk))
-            if isinstance(chunk, FlushMarker):
-                await self._send(attempt, dialect.flush())
-            elif _says_something(chunk):
-                await self._send(attempt, dialect.say(blank + chunk))
-                blank = ""
-            else:
-                blank += chunk
-        await self._send(attempt, dialect.end())
-
-    async def _send(self, attempt: Attempt, steps: Iterator[Step]) -> None:
-        timeline = attempt.turn.timeline
-        while True:
-            # A task that was woken goes on though it has been cancelled since, and the dialect has forgotten its turn.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            step = next(steps, None)
-            if step is None:
-                break
-            if isinstance(step, Pause):
-                await trio.sleep(step.seconds)
-            elif isinstance(step, Ended):
-                attempt.end(step.inferred)
-            else:
-                await attempt.link.send(step)
-                if timeline.first_text is None:
-                    timeline.first_text = trio.current_time()
-        attempt.watch()
-        attempt.link.listen_on()
 
     # -- what the links bring ----------------------------------------------------------------------------------------
 
@@ -443,56 +398,17 @@ class TTSSession:
             elif isinstance(event, GateOpened):
                 link.acknowledged()
                 self._watch_attempts(link)  # only now does it owe its answers to the turn that is under way
+            elif isinstance(event, Late):
+                self._late_bytes += event.size
             elif (attempt := self._attempts.get(event.turn)) is not None and attempt.link is link:
-                await self._on_event(attempt, event)
+                self._late_bytes += await attempt.on_event(event)
             elif isinstance(event, Audio):
                 self._late_bytes += len(event.pcm)
-
-    async def _on_event(
-        self, attempt: Attempt, event: Audio | Spoken | Answered | Ended | Reached | Reply | MoreToSend
-    ) -> None:
-        match event:
-            case Audio():
-                if not event.pcm:
-                    return  # nothing came, as if nothing had
-                await self._on_audio(attempt, event.pcm)
-            case Spoken():
-                self._on_spoken(attempt, event)
-            case Reached():
-                attempt.turn.reach(attempt.characters + event.characters)
-            case Reply():
-                attempt.link.send_nowait(event.message)
-            case Ended():
-                attempt.end(event.inferred)
-            case MoreToSend():
-                attempt.resume()
-        attempt.watch()
 
     def _watch_attempts(self, link: Link[TTSDialect]) -> None:
         for attempt in self._attempts.values():
             if attempt.link is link:
                 attempt.watch()
-
-    async def _on_audio(self, attempt: Attempt, pcm: bytes) -> None:
-        timeline = attempt.turn.timeline
-        if timeline.first_audio is None:
-            timeline.first_audio = trio.current_time()
-        attempt.resting = True  # a full sink is not the provider's silence
-        attempt.watch()
-        try:
-            self._late_bytes += await attempt.turn.audio.write(pcm)
-        except SinkClosed as error:
-            attempt.fail(error)
-        attempt.resting = False
-
-    def _on_spoken(self, attempt: Attempt, event: Spoken) -> None:
-        turn = attempt.turn
-        words = tuple(word.shifted(attempt.seconds) for word in event.words)
-        phonemes = tuple(phoneme.shifted(attempt.seconds) for phoneme in event.phonemes)
-        turn.words += words
-        turn.phonemes += phonemes
-        if self._on_timestamps is not None:
-            self._on_timestamps(Timestamps(turn.number, words, phonemes))
 
     def _on_failed(self, link: Link[TTSDialect], event: Failed | Refused) -> None:
         link.clean(event.error)
@@ -516,36 +432,10 @@ class TTSSession:
 
     def _make_link(self, endpoint: Endpoint, options: TTSProvider) -> Link[TTSDialect]:
         policy = options._policy()
-        open_connection = partial(
-            _driver(endpoint.url),
-            endpoint.url,
-            headers=endpoint.headers,
-            options=policy.connection,
-            ssl_context=self._ssl_context,
-            dial=self._dial,
-            provider=options.name,
-        )
         dialect = options._new_dialect(trio.current_time)
         target = endpoint.target(options.name)
-        return Link(dialect, target, open_connection, policy, self._on_events, self._on_lost)
-
-    def _cancel_on_wire(self, attempt: Attempt) -> None:
-        """Make the provider stop.
-
-        This may run inside of a cancel(): it makes marks, sets deadlines and cancels scopes; it starts no task and
-        touches no socket.
-        """
-        link = attempt.link
-        if not link.usable or attempt.ended:
-            return
-        messages = link.dialect.cancel(attempt.turn.number)
-        if messages is None:
-            link.close()
-            return
-        for message in messages:
-            link.send_nowait(message)
-        if messages and link.dialect.gated:
-            link.expect_acknowledgement(attempt.cancel_timeout)
+        open_connection = connector(endpoint, options.name, policy, self._ssl_context, self._dial)
+        return Link(dialect, target, open_connection, policy, self._on_events, self._on_lost, endpoint.greeting)
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -569,16 +459,3 @@ class TTSSession:
         with trio.CancelScope(shield=True):  # noqa: ASYNC100  # the nursery waits for its children
             async with trio.open_nursery() as nursery:
                 self._pools.farewell(nursery)
-
-
-def _driver(url: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
-    """What opens connections to a URL."""
-    if url.partition(":")[0] not in HTTP:
-        return connect_websocket
-    from ._link.http import connect as connect_http  # httpx is only imported by whoever wants it
-
-    return connect_http
-
-
-def _says_something(chunk: Chunk) -> bool:
-    return isinstance(chunk, str) and bool(chunk) and not chunk.isspace()

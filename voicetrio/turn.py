@@ -19,7 +19,7 @@ import itertools
 import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -71,7 +71,7 @@ class Timestamps:
     phonemes: tuple[Word, ...]
 
 
-@attrs.define
+@attrs.frozen
 class Timeline:
     """When a turn reached its stations, all by :func:`trio.current_time`; None where it did not.
 
@@ -295,6 +295,13 @@ class Turn:
         """Whether it has its outcome."""
         return self._over
 
+    def mark(self, station: str) -> None:
+        """Note that it has reached a station of its timeline."""
+        self._note(**{station: trio.current_time()})
+
+    def _note(self, **stations: Any) -> None:
+        self.timeline = attrs.evolve(self.timeline, **stations)
+
     async def wait(self) -> Synthesis:
         """Wait for the outcome, in the caller's task.
 
@@ -328,6 +335,7 @@ class Turn:
     def reach(self, characters: int) -> None:
         """All audio of so many characters has come, and no other."""
         self.reached = characters
+        self.audio.start_over()  # what follows are samples of their own
         self._reached_samples = self.audio.received
 
     def start_over(self) -> None:
@@ -337,13 +345,13 @@ class Turn:
         self.words = [word for word in self.words if word.start < seconds]
         self.phonemes = [phoneme for phoneme in self.phonemes if phoneme.start < seconds]
         if not self.audio.received:
-            self.timeline.first_text = self.timeline.first_audio = None
+            self._note(first_text=None, first_audio=None)
         self.audio.start_over()
 
     def fence(self) -> None:
         """Silence the turn and stop all work on it.  Synchronous and idempotent."""
         if not self.audio.fenced:
-            self.timeline.fenced = trio.current_time()
+            self.mark("fenced")
             self.audio.fence()
             self._stop("interrupted")
         self.resolve()
@@ -364,9 +372,8 @@ class Turn:
         if self._over:
             return
         self._over = True
-        self.timeline.first_sample = self.audio.first_queued
-        self.timeline.last_sample = self.audio.last_queued
-        self.timeline.ended = trio.current_time()
+        self._note(first_sample=self.audio.first_queued, last_sample=self.audio.last_queued)
+        self.mark("ended")
         self.audio.finish()
         if self._caller is not None:
             self.audio.hold_back()

@@ -9,6 +9,7 @@ from contract_cases import cases, cases_with, only
 from contract_tools import Dialer, Narrows, speak_into, stage
 
 from voicetrio import open_audio_sink
+from voicetrio._attempt import Attempt
 from voicetrio.errors import LinkClosed, NoAudio, ProviderStalled, SessionClosed
 from voicetrio.simulators import Faults
 from voicetrio.testing import no_leaks
@@ -296,7 +297,7 @@ async def test_i5_a_bug_stays_a_bug(case, autojump_clock, monkeypatch):
     async with trio.open_nursery() as nursery:
         with pytest.raises(ZeroDivisionError), _lone_errors():
             async with stage(case) as it:
-                monkeypatch.setattr(it.session, "_on_audio", _divide_by_zero)
+                monkeypatch.setattr(Attempt, "_on_audio", _divide_by_zero)
                 nursery.start_soon(_synthesize_until_closed, it.session)
                 await trio.sleep(5)
 

@@ -1,5 +1,6 @@
 """Requests over HTTP against a hand-written server: it answers with bytes of its own choosing."""
 
+import gzip
 import json
 from contextlib import asynccontextmanager
 
@@ -112,6 +113,53 @@ async def test_two_requests_on_one_connection(autojump_clock):
         assert headers[b"authorization"] == b"Bearer k"
         assert headers[b"content-type"] == b"application/json"
         assert int(headers[b"content-length"]) == len(body)
+
+
+async def test_what_a_server_sets_is_not_sent_back(autojump_clock):
+    heads = []
+
+    async def play(peer):
+        for _ in range(2):
+            heads.append((await peer.request())[0])
+            await peer.say(WHOLE.replace(b"X-Request-Id: r-1", b"Set-Cookie: session=somebody; Path=/"))
+        await peer.request()
+
+    async with talk(play) as (connection, _):
+        for _ in range(2):
+            await connection.send("{}")
+            await response(connection)
+    assert all(b"cookie" not in dict(head.headers) for head in heads)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(200, errors.ProtocolError), (401, errors.AuthenticationError), (503, errors.ServiceUnavailable)],
+)
+async def test_what_is_compressed_unasked_is_not_unpacked(autojump_clock, status, kind):
+    body = gzip.compress(b"four")
+    head = b"HTTP/1.1 %d X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % (status, len(body))
+    async with talk(answering(head + body)) as (connection, _):
+        await connection.send("{}")
+        with pytest.raises(kind):
+            await response(connection)
+
+
+@pytest.mark.parametrize("location", [b"mailto:x", b"http://1.2.3.999/", b"/elsewhere"])
+async def test_a_redirect_is_not_followed(autojump_clock, location):
+    reply = b"HTTP/1.1 302 Found\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % location
+    async with talk(answering(reply)) as (connection, _):
+        await connection.send("{}")
+        with pytest.raises(errors.ProviderError) as raised:
+            await response(connection)
+    assert raised.value.status == 302
+
+
+async def test_a_second_response_does_not_answer_the_next_request(autojump_clock):
+    async with talk(answering(WHOLE + WHOLE)) as (connection, _):
+        await connection.send("{}")
+        assert (await response(connection))[1] == b"four"
+        with pytest.raises(errors.LinkClosed):
+            await connection.receive()
 
 
 async def test_a_request_may_be_made_before_the_one_ahead_is_answered(autojump_clock):

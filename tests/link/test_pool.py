@@ -9,8 +9,9 @@ import pytest
 import trio
 import trio.lowlevel
 
+from voicetrio._link.connection import ConnectionOptions
 from voicetrio._link.link import Link
-from voicetrio._link.policy import Breaker, LinkPolicy, is_transient
+from voicetrio._link.policy import Breaker, LinkPolicy, Retries, is_transient
 from voicetrio._link.pool import Endpoint, LinkPool, LinkPools
 from voicetrio.errors import (
     AuthenticationError,
@@ -36,7 +37,10 @@ class FakeDialect:
     ready = True
     worn = False
     spent = False
-    patience = None
+    expires = None
+
+    def missed(self, seconds):
+        pass
 
     def receive(self, message):
         return (message,)
@@ -258,9 +262,57 @@ async def test_an_idle_link_is_replaced_when_it_is_old(autojump_clock):
     world = World()
     async with pool_in(world, max_age=10.0) as pool:
         first = await pool.ready()
-        await trio.sleep(12.5)
+        await trio.sleep(5)
+        assert await pool.ready() is first
+        await trio.sleep(7.5)
         assert world.handshakes == 2
         assert await pool.ready() is not first
+
+
+async def test_a_link_that_nobody_wants_any_more_is_let_go(autojump_clock):
+    world = World()
+    async with pool_in(world, max_age=300.0, max_idle=48.0) as pool:
+        await pool.ready()
+        await trio.sleep(3600)
+        assert world.handshakes <= 1 + 300 / 48
+        assert world.open == 0
+        await pool.ready()
+        assert world.open == 1
+
+
+async def test_what_fails_in_connecting_counts_with_what_failed_before(autojump_clock):
+    world = World()
+    async with pool_in(world, attempts=3) as pool:
+        retries = Retries(LinkPolicy(attempts=3))
+        with pytest.raises(LinkClosed):
+            await Retries(LinkPolicy(attempts=1)).pause_or_raise(LinkClosed("dropped"))
+        await retries.pause_or_raise(LinkClosed("dropped"))
+        world.errors = [refused(503) for _ in range(9)]
+        with pytest.raises(ServiceUnavailable):
+            await pool.acquire(retries)
+        assert world.handshakes == 2
+
+
+async def test_one_timeout_is_for_connecting_and_being_accepted(autojump_clock):
+    class Slow(FakeDialect):
+        ready = False
+
+    world = World()
+    world.handshake_seconds = 6.0
+    async with pool_in(world, dialect=Slow, attempts=1, connection=ConnectionOptions(connect_timeout=10.0)) as pool:
+        with pytest.raises(ConnectTimeout):
+            await pool.ready()
+        assert trio.current_time() == 10
+
+
+async def test_a_pool_that_somebody_waits_for_is_not_idle(autojump_clock):
+    world = World()
+    async with pool_in(world) as pool, trio.open_nursery() as nursery:
+        nursery.start_soon(pool.acquire)
+        await trio.sleep(0.5)
+        assert not pool.idle()
+        await trio.sleep(1)
+        assert not pool.idle()
 
 
 async def test_a_link_that_its_dialect_calls_worn_is_replaced(autojump_clock):
@@ -280,8 +332,10 @@ async def test_a_failed_replacement_leaves_the_old_link_in_use(autojump_clock):
     world = World()
     async with pool_in(world, max_age=10.0) as pool:
         first = await pool.ready()
+        await trio.sleep(5)
+        await pool.ready()
         world.errors = [refused(401)]
-        await trio.sleep(20)
+        await trio.sleep(8)
         assert await pool.ready() is first
         assert world.handshakes == 2
 

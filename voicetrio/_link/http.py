@@ -1,12 +1,16 @@
 """Requests over HTTP/1.1, in the shape of a connection: what is sent is a request, what is received its response.
 
 A connection is one byte stream to the provider, dialled beforehand and kept alive, so that a request pays for no
-handshake; httpx speaks on it.  Cancelling a request is dropping the connection: HTTP/1.1 knows no other way, and it
+handshake.  Cancelling a request is dropping the connection: HTTP/1.1 knows no other way, and it
 reaches the provider at once.
 
 A message that is sent is the body of a ``POST``.  Its response is received as the headers (text: a JSON object, names
 in lower case), the body as it comes (binary), and ``b""`` at the end.  Requests are answered in the order in which
 they were sent.
+
+httpcore, which is below httpx, speaks HTTP/1.1 on it.  httpx itself would dial in the middle of a turn, follow where a
+redirect leads, keep cookies, and unpack what a server has compressed, however much that becomes; here a request is what
+we made it, and a response that is encoded though we asked for none is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +20,6 @@ import math
 from typing import TYPE_CHECKING, Any, Self
 
 import httpcore
-import httpx
 import msgspec
 import trio
 
@@ -29,7 +32,7 @@ from .nursery import open_plain_nursery
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 
 # The body of a refusal is for the message only.
 _BODY_TIMEOUT = 1.0
@@ -44,6 +47,7 @@ def connect(
     ssl_context: ssl.SSLContext | None = None,
     dial: Dial | None = None,
     provider: str = "",
+    secrets: Sequence[str] = (),
 ) -> contextlib.AbstractAsyncContextManager[Connection]:
     """Return a context manager that opens a connection for requests to a URL, and drops it when its block is left.
 
@@ -54,13 +58,14 @@ def connect(
         ssl_context: for ``https://``; None for the system's trust store.
         dial: what opens the byte stream; None for TCP.  With ``https://`` its stream is wrapped in TLS.
         provider: the name that errors carry.
+        secrets: what must not be shown, besides what the URL and the headers tell by their names.
 
     Raises:
         ConfigurationError: `url` or `headers` cannot be used.  Raised by the call itself.
         ConnectError: on entering: DNS, TCP or TLS failed.
         ConnectTimeout: on entering: `connect_timeout` passed.
     """
-    target = Target.parse(url, headers, provider, schemes=HTTP)
+    target = Target.parse(url, headers, provider, secrets=secrets, schemes=HTTP)
     return _connect(target, options or ConnectionOptions(), ssl_context, dial or trio.open_tcp_stream)
 
 
@@ -80,7 +85,7 @@ async def _connect(
 
 
 class _Requests:
-    """A :class:`Connection` over httpx.
+    """A :class:`Connection` over httpcore.
 
     Attributes:
         headers: empty: each response has its own.
@@ -133,24 +138,22 @@ class _Requests:
         try:
             # Their ends are closed with it, whatever ends it.
             with self._answered, self._to_ask:
-                async with httpx.AsyncClient(transport=_Transport(self._http), timeout=None) as client:  # noqa: S113
-                    await self._serve(client)
+                await self._serve()
         except ProviderError as error:
             self._failure = error
         except (httpcore.NetworkError, httpcore.ProtocolError, trio.ClosedResourceError) as error:
             self._failure = self._lost("was dropped", error)
-        except httpx.DecodingError as error:
-            self._failure = ProtocolError("a body that cannot be decoded", provider=self._target.provider)
-            self._failure.__cause__ = error
 
-    async def _serve(self, client: httpx.AsyncClient) -> None:
+    async def _serve(self) -> None:
         while True:
             body = await self._next_request()
             if body is None:
                 raise self._lost("was closed by the server")
-            await self._exchange(client, body)
+            await self._exchange(body)
             if not self._http.is_available():
                 raise self._lost("is closed by the server after each response")
+            if self._http._h11_state.trailing_data[0]:  # it has no public name
+                raise self._lost("brought more than was asked for")
 
     async def _next_request(self) -> bytes | None:
         """The next request; None if the peer leaves, or speaks unasked, before there is one."""
@@ -167,22 +170,30 @@ class _Requests:
             nursery.cancel_scope.cancel(reason="there is a request")
         return body
 
-    async def _exchange(self, client: httpx.AsyncClient, body: bytes) -> None:
-        target = self._target
-        url = f"{target.scheme}://{target.authority}{target.resource}"
-        headers = [(b"Content-Type", b"application/json"), (b"Accept-Encoding", b"identity"), *target.headers]
-        async with client.stream("POST", url, content=body, headers=headers) as response:
-            names = {name.lower(): value for name, value in response.headers.items()}
-            self.request_id = request_id(names)
-            if not 200 <= response.status_code < 300:
-                words = await _head_of_body(response)
-                kind = error_class(response.status_code)
-                raise refusal(kind, target, "the request", response.status_code, names, words)
-            self._answered.send_nowait(msgspec.json.encode(names).decode())
-            # Nothing is awaited in this loop: whoever left it in the middle would leave httpx's generators open.
-            async for piece in response.aiter_bytes():
+    async def _exchange(self, body: bytes) -> None:
+        response = await self._http.handle_async_request(_request(self._target, body))
+        try:
+            headers = _headers(response)
+            self.request_id = request_id(headers)
+            encoding = headers.get("content-encoding", "identity").strip().lower()
+            if not 200 <= response.status < 300:
+                words = await _head_of_body(response) if encoding == "identity" else b""
+                raise refusal(
+                    error_class(response.status), self._target, "the request", response.status, headers, words
+                )
+            if encoding != "identity":
+                raise ProtocolError(
+                    f"a body in the encoding {self._target.printable(encoding)}, which was not asked for",
+                    provider=self._target.provider,
+                    request_id=self.request_id,
+                )
+            self._answered.send_nowait(msgspec.json.encode(headers).decode())
+            # Nothing is awaited in this loop: whoever left it in the middle would leave httpcore's generators open.
+            async for piece in response.aiter_stream():
                 if piece:
                     self._answered.send_nowait(piece)
+        finally:
+            await response.aclose()  # noqa: ASYNC102  # cancelled, httpcore has closed it already
         self._answered.send_nowait(b"")
 
     async def _until_taken(self) -> None:
@@ -206,17 +217,39 @@ class _Requests:
         return error
 
 
-async def _head_of_body(response: httpx.Response) -> bytes:
+async def _head_of_body(response: httpcore.Response) -> bytes:
     """What a refusal says, as far as it comes soon."""
     body = b""
     with trio.move_on_after(_BODY_TIMEOUT), contextlib.suppress(httpcore.NetworkError, httpcore.ProtocolError):
-        async for piece in response.aiter_bytes():
+        async for piece in response.aiter_stream():
             body = (body + piece)[:MAX_BODY]
     return body
 
 
+def _headers(response: httpcore.Response) -> dict[str, str]:
+    """Names in lower case; values of repeated headers are joined by commas."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in response.headers:
+        name, value = raw_name.decode("ascii").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _request(target: Target, body: bytes) -> httpcore.Request:
+    headers = [
+        (b"Host", target.authority.encode("ascii")),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Content-Type", b"application/json"),
+        (b"Accept-Encoding", b"identity"),
+        *target.headers,
+    ]
+    origin = _origin(target)
+    url = httpcore.URL(scheme=origin.scheme, host=origin.host, port=origin.port, target=target.resource.encode("ascii"))
+    return httpcore.Request("POST", url, headers=headers, content=_Content(body))
+
+
 def _origin(target: Target) -> httpcore.Origin:
-    return httpcore.Origin(target.scheme.encode(), target.host.encode("idna"), target.port)
+    return httpcore.Origin(target.scheme.encode("ascii"), target.host.encode("ascii"), target.port)
 
 
 class _Stream(httpcore.AsyncNetworkStream):
@@ -250,26 +283,8 @@ class _Stream(httpcore.AsyncNetworkStream):
         return None
 
 
-class _Transport(httpx.AsyncBaseTransport):
-    """httpx on one connection of httpcore's."""
-
-    def __init__(self, connection: httpcore.AsyncHTTP11Connection) -> None:
-        self._connection = connection
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        url = httpcore.URL(
-            scheme=request.url.raw_scheme,
-            host=request.url.raw_host,
-            port=request.url.port,
-            target=request.url.raw_path,
-        )
-        asked = httpcore.Request(request.method, url, headers=request.headers.raw, content=_Content(request.content))
-        response = await self._connection.handle_async_request(asked)
-        return httpx.Response(response.status, headers=response.headers, stream=_Body(response))
-
-
 class _Content:
-    """The body of a request; httpx's own is a generator, which a request cancelled in the middle would leave open."""
+    """The body of a request; httpcore's own is a generator, which a cancelled request would leave open."""
 
     def __init__(self, body: bytes) -> None:
         self._left = [body]
@@ -281,15 +296,3 @@ class _Content:
         if not self._left:
             raise StopAsyncIteration
         return self._left.pop()
-
-
-class _Body(httpx.AsyncByteStream):
-    def __init__(self, response: httpcore.Response) -> None:
-        self._response = response
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._response.aiter_stream():
-            yield piece
-
-    async def aclose(self) -> None:
-        await self._response.aclose()

@@ -51,11 +51,14 @@ class LinkDialect(Protocol):
         """Whether no further turn can be put on the link."""
 
     @property
-    def patience(self) -> float | None:
-        """Seconds of silence that mean something now, see :meth:`lapse`; None if silence means nothing."""
+    def expires(self) -> float | None:
+        """When silence will mean something, see :meth:`lapse`, by trio's clock; None if it means nothing."""
+
+    def missed(self, seconds: float) -> None:
+        """Nobody listened for so long, as a message was still being handled: that was no silence."""
 
     def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
-        """The first messages, given the headers of the upgrade's response."""
+        """What is said right after the greeting, given the headers of the upgrade's response."""
 
     def farewell(self) -> Iterable[Message]:
         """The last messages of a link on which nothing is under way."""
@@ -68,7 +71,7 @@ class LinkDialect(Protocol):
         """
 
     def lapse(self) -> Iterable[Any]:
-        """Nothing came for `patience` seconds, though we were listening."""
+        """The time is up that :attr:`expires` told; it must tell another now, or None."""
 
     def lost(self, error: LinkClosed) -> Iterable[Any]:
         """The connection has ended, before that is reported: some protocols end a turn by it."""
@@ -91,6 +94,7 @@ class Link(Generic[D]):
         on_events: called with what the dialect makes of each message, in the receive loop; what it awaits slows the
             socket.
         on_lost: called once, synchronously, when the link has failed or ended.
+        greeting: what is said first.
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class Link(Generic[D]):
         policy: LinkPolicy,
         on_events: Callable[[Link[D], Iterable[Any]], Awaitable[None]],
         on_lost: Callable[[Link[D]], None],
+        greeting: Iterable[Message] = (),
     ) -> None:
         self.dialect = dialect
         self.target = target
@@ -112,6 +117,7 @@ class Link(Generic[D]):
         self._policy = policy
         self._on_events = on_events
         self._on_lost = on_lost
+        self._greeting = greeting
         self._scope = trio.CancelScope()
         self._talk = trio.CancelScope()
         self._outbox: deque[Message] = deque()
@@ -121,6 +127,7 @@ class Link(Generic[D]):
         self._owed: deque[float] = deque()  # until when
         self._owed_scope = trio.CancelScope()
         self._listening = trio.CancelScope()
+        self._connected_by = math.inf
         self._born: float | None = None
         self._resting_since = math.inf
         self._rested = trio.lowlevel.ParkingLot()  # or ended, or set to work
@@ -175,6 +182,7 @@ class Link(Generic[D]):
 
     async def run(self) -> None:
         """Connect, talk until the end, and report.  A provider's failure is kept in :attr:`failure`, not raised."""
+        self._connected_by = trio.current_time() + self._policy.connection.connect_timeout
         try:
             with self._scope:
                 try:
@@ -215,9 +223,10 @@ class Link(Generic[D]):
     async def farewell(self) -> None:
         """End the link politely: say good-bye, and give the provider the time to close."""
         if self.usable:
-            for message in self.dialect.farewell():
+            messages = list(self.dialect.farewell())
+            for message in messages:
                 self.send_nowait(message)
-            with trio.move_on_after(self._policy.farewell_timeout):
+            with trio.move_on_after(self._policy.farewell_timeout if messages else 0):
                 await self.ended.wait()
         self.close()
 
@@ -237,9 +246,10 @@ class Link(Generic[D]):
         self.send_nowait(message)
 
     def listen_on(self) -> None:
-        """Measure silence anew, by what the dialect's patience is now."""
-        patience = self.dialect.patience
-        self._listening.deadline = math.inf if patience is None else trio.current_time() + patience
+        """Listen until what is now the dialect's :attr:`~LinkDialect.expires`."""
+        if not self._handling:
+            expires = self.dialect.expires
+            self._listening.deadline = math.inf if expires is None else expires
 
     def expect_acknowledgement(self, seconds: float) -> None:
         """Fail if :meth:`acknowledged` is not called in time.  For a fence: it starts no task, it sets a deadline.
@@ -259,7 +269,7 @@ class Link(Generic[D]):
             self._owed_scope.deadline = self._owed[0] if self._owed else math.inf
 
     async def _run_loops(self, connection: Connection) -> None:
-        for message in self.dialect.greet(connection.headers):
+        for message in (*self._greeting, *self.dialect.greet(connection.headers)):
             self.send_nowait(message)
         with plain_exceptions():
             async with trio.open_nursery() as nursery:
@@ -296,25 +306,45 @@ class Link(Generic[D]):
 
     async def _receive_loop(self, connection: Connection) -> None:
         while True:
-            self._listening = trio.CancelScope()
-            self.listen_on()
-            with self._listening:
+            message = await self._listen(connection)
+            if message is not None:
+                await self._take(message)
+            elif self.dialect.expires is not None and trio.current_time() >= self.dialect.expires:
+                await self._handle(self.dialect.lapse())
+
+    async def _listen(self, connection: Connection) -> Message | None:
+        """Take what comes until silence means something; gives a message if one came in that very moment.
+
+        One scope for all messages until then: its deadline is only set while we listen.
+        """
+        with trio.CancelScope() as self._listening:
+            while True:
+                self.listen_on()
                 message = await connection.receive()
-            self._handling = True
-            if self._listening.cancelled_caught:
-                await self._on_events(self, self.dialect.lapse())
-            else:
-                self._last_message = trio.current_time()
-                await self._on_events(self, self.dialect.receive(message))
-            self._handling = False
-            if self._born is None and self.dialect.ready:
-                self._become_ready()
+                self._listening.deadline = math.inf
+                if self._listening.cancel_called:  # in this scope it could not be handled
+                    return message
+                await self._take(message)
+        return None
+
+    async def _take(self, message: Message) -> None:
+        self._last_message = trio.current_time()
+        await self._handle(self.dialect.receive(message))
+        if self._born is None and self.dialect.ready:
+            self._become_ready()
+
+    async def _handle(self, events: Iterable[Any]) -> None:
+        began = trio.current_time()
+        self._handling = True
+        await self._on_events(self, events)
+        self._handling = False
+        self.dialect.missed(trio.current_time() - began)
 
     async def _watch(self, connection: Connection) -> None:
-        timeout = self._policy.connection.connect_timeout
-        with trio.move_on_after(timeout):
+        with trio.move_on_at(self._connected_by):
             await self.settled.wait()
         if self._born is None:
+            timeout = self._policy.connection.connect_timeout
             raise ConnectTimeout(f"connected, but not accepted within {timeout:g} s", provider=self.dialect.provider)
         while self._policy.heartbeat is not None:
             await trio.sleep(self._policy.heartbeat)

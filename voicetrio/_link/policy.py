@@ -18,11 +18,11 @@ class LinkPolicy:
 
     Attributes:
         connection: what one connection may take.
-        max_age: a link older than this is replaced, between turns.
-        max_idle: a link on which no turn was for this long is replaced.
+        max_age: a link older than this is replaced, between turns; if nobody wanted one for this long, it is let go.
+        max_idle: a link on which no turn was for this long is replaced, or let go as above.
         heartbeat: a ping goes out this often; None for never.
         heartbeat_timeout: a link on which nothing came for this long after a ping is dead.
-        attempts: so often a connection is tried before the error is the caller's.
+        attempts: so often a turn is tried before the error is the caller's, whether it fails in connecting or later.
         backoff: before attempt n+1, a random time up to ``backoff * 2**(n-1)``, at most `backoff_max`.
         backoff_max: see `backoff`.
         breaker_failures: so many failures in a row open the breaker.
@@ -56,16 +56,29 @@ class LinkPolicy:
         """Seconds before the next attempt after so many failures: full jitter."""
         return random.uniform(0, min(self.backoff_max, self.backoff * 2 ** (failures - 1)))  # noqa: S311 - no secret
 
-    async def pause_or_raise(self, error: ProviderError, failures: int) -> None:
+
+class Retries:
+    """How often something is tried again: one number for all that can go wrong on the way.
+
+    Attributes:
+        failures: so far, since it got anywhere.
+    """
+
+    def __init__(self, policy: LinkPolicy) -> None:
+        self.failures = 0
+        self._policy = policy
+
+    async def pause_or_raise(self, error: ProviderError) -> None:
         """Wait before the next attempt, as long as the provider asks for if that is not long.
 
         Raises:
             ProviderError: the error, if it is not to be tried again.
         """
-        pause = self.pause(failures)
-        if error.retry_after is not None:
-            pause = max(pause, error.retry_after)
-        if failures >= self.attempts or pause > self.backoff_max:
+        self.failures += 1
+        if not is_transient(error) or self.failures >= self._policy.attempts:
+            raise error
+        pause = max(self._policy.pause(self.failures), error.retry_after or 0.0)
+        if pause > self._policy.backoff_max:
             raise error
         await trio.sleep(pause)
 

@@ -9,48 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic
 
-import attrs
 import trio
 
-from ..errors import LinkClosed, ProviderError, ProviderStalled, SessionClosed, VoiceTrioError
-from ._target import HTTP, WEBSOCKET, Target
+from ..errors import BreakerOpen, LinkClosed, ProviderError, ProviderStalled, SessionClosed, VoiceTrioError
+from .endpoint import Endpoint as Endpoint
 from .link import D, Link
-from .policy import Breaker, LinkPolicy, is_transient
-
-
-@attrs.frozen
-class Endpoint:
-    """Where a link leads, and as whom; turns with equal endpoints share links.
-
-    Attributes:
-        url: ``ws``, ``wss``, ``http`` or ``https``.
-        headers: of the upgrade, or of each request.
-        greeting: what is said first, where a connection's options and its key are a message.
-        secrets: what must not be shown, besides what the URL and the headers tell by their names.
-
-    Raises:
-        ConfigurationError: if nothing could ever lead there.
-    """
-
-    url: str
-    headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False)
-    greeting: tuple[str, ...] = attrs.field(default=(), repr=False)
-    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.target("")
-
-    def target(self, provider: str) -> Target:
-        """The endpoint, taken apart, for a provider's name."""
-        return Target.parse(self.url, self.headers, provider, secrets=self.secrets, schemes=(*WEBSOCKET, *HTTP))
-
+from .policy import Breaker, LinkPolicy, Retries, is_transient
 
 # Endpoints, such as voices, whose links are kept warm.
 _MAX_POOLS = 4
 
 
 class _Effort:
-    """One attempt, with its repetitions, to get a link."""
+    """One attempt to get a link; all who wait for one share it."""
 
     def __init__(self) -> None:
         self.done = trio.Event()
@@ -86,10 +57,15 @@ class LinkPool(Generic[D]):
         self._breaker = breaker
         self._links: list[Link[D]] = []
         self._effort: _Effort | None = None
+        self._waiting = 0
+        self._wanted = False  # by nobody who waits
+        self._used_at = trio.current_time()
         self._closed = False
 
-    async def acquire(self) -> Link[D]:
+    async def acquire(self, retries: Retries | None = None) -> Link[D]:
         """A link that is ready, for one turn; :meth:`release` it.
+
+        What fails on the way counts in the turn's `retries`.
 
         Raises:
             ProviderError: if none could be had.
@@ -97,27 +73,41 @@ class LinkPool(Generic[D]):
 
         Cancelling it leaves the connecting under way, for the next turn.
         """
-        link = await self._until(self._free)
+        link = await self._until(self._free, retries or Retries(self._policy))
         link.start_work()
         self.warm()
         return link
 
     async def ready(self) -> Link[D]:
         """Wait until there is a link; raises and can be cancelled like :meth:`acquire`."""
-        return await self._until(self._any)
+        self._used_at = trio.current_time()
+        return await self._until(self._any, Retries(self._policy))
 
-    async def _until(self, find: Callable[[], Link[D] | None]) -> Link[D]:
+    async def _until(self, find: Callable[[], Link[D] | None], retries: Retries) -> Link[D]:
         await trio.lowlevel.checkpoint_if_cancelled()
-        failures = 0
-        while (link := find()) is None:
-            effort = self._connect()
-            await effort.done.wait()
-            if effort.error is not None:
-                raise effort.error
-            if effort.link is not None and effort.link.failure is not None:  # accepted, and dropped at once
-                failures += 1
-                await self._pause_or_raise(effort.link.failure, failures)
+        self._waiting += 1
+        try:
+            while (link := find()) is None:
+                effort = self._connect()
+                await effort.done.wait()
+                self._count_drop(effort)
+                if effort.error is not None and find() is None:
+                    if not isinstance(effort.error, ProviderError):
+                        raise effort.error
+                    await retries.pause_or_raise(effort.error)
+        finally:
+            self._waiting -= 1
         return link
+
+    def _count_drop(self, effort: _Effort) -> None:
+        """An accepted link that was dropped before anybody had it is a failure, too."""
+        if effort.error is None and effort.link is not None and effort.link.failure is not None:
+            effort.error = self._failed(effort.link.failure)
+
+    def _failed(self, error: ProviderError) -> ProviderError:
+        if is_transient(error):
+            self._breaker.failed(error)
+        return error
 
     def release(self, link: Link[D], *, worked: bool = False) -> None:
         """The turn is off the link; `worked` if the provider carried it to its end, whatever became of the link."""
@@ -127,18 +117,33 @@ class LinkPool(Generic[D]):
         elif isinstance(link.failure, LinkClosed | ProviderStalled) and is_transient(link.failure):
             self._breaker.failed(link.failure)
         link.end_work()
+        self._used_at = trio.current_time()
         self._refresh()
         if self._policy.spare or link.abandoned:
             self.warm()
 
     def warm(self) -> None:
         """Have a link ready soon, and a spare one if the policy says so.  Does not wait and does not fail."""
-        if (self._free if self._policy.spare else self._any)() is None and not self._closed:
-            self._connect()
+        self._used_at = trio.current_time()
+        self._want(self._free if self._policy.spare else self._any)
+
+    def _want(self, find: Callable[[], Link[D] | None]) -> None:
+        """Connect until there is such a link, in the background."""
+        if not self._closed and not self._wanted and self._effort is None and find() is None:
+            self._wanted = True
+            self._nursery.start_soon(self._wait_for, find)
+
+    async def _wait_for(self, find: Callable[[], Link[D] | None]) -> None:
+        try:
+            await self._until(find, Retries(self._policy))
+        except VoiceTrioError:
+            pass  # whoever needs a link tries again, and is told
+        finally:
+            self._wanted = False
 
     def idle(self) -> bool:
         """Whether no turn is on any of its links or waits for one."""
-        return self._effort is None and not any(link.at_work for link in self._links)
+        return self._effort is None and not self._waiting and not any(link.at_work for link in self._links)
 
     def farewell(self, nursery: trio.Nursery) -> None:
         """Close all links politely, within the policy's time, in this nursery; none is replaced."""
@@ -156,14 +161,19 @@ class LinkPool(Generic[D]):
         free = [link for link in self._links if link.free]
         return min(free, key=lambda link: link.worn, default=None)
 
+    def _fresh(self) -> Link[D] | None:
+        """A link that need not be replaced."""
+        return next((link for link in self._links if link.usable and not link.worn), None)
+
     def _refresh(self) -> None:
-        """Between turns: replace worn links, once there is a successor."""
+        """Between turns: replace worn links, once there is a successor, or let them go if nobody wanted one lately."""
         self._links = [link for link in self._links if link.usable]
         worn = [link for link in self._links if link.worn and not link.at_work]
         if self._closed or not worn:
             return
-        if all(link.worn for link in self._links):
-            self._connect()
+        in_use = trio.current_time() < self._used_at + self._policy.max_age
+        if in_use and self._fresh() is None:
+            self._want(self._fresh)
             worn = [link for link in worn if not link.free]
         for link in worn:
             self._links.remove(link)
@@ -177,9 +187,17 @@ class LinkPool(Generic[D]):
 
     async def _try_to_connect(self, effort: _Effort) -> None:
         try:
-            effort.link = await self._connect_with_patience()
-            effort.error = None
-        except ProviderError as error:
+            self._breaker.check()
+            link = self._make_link()
+            self._nursery.start_soon(link.run)
+            await link.settled.wait()
+            if link.usable:
+                self._welcome(link)
+                effort.link, effort.error = link, None
+            else:
+                assert link.failure is not None
+                effort.error = self._failed(link.failure)
+        except BreakerOpen as error:
             effort.error = error
         finally:
             self._effort = None
@@ -187,28 +205,10 @@ class LinkPool(Generic[D]):
         if effort.error is None:
             self._refresh()
 
-    async def _connect_with_patience(self) -> Link[D]:
-        failures = 0
-        while True:
-            self._breaker.check()
-            link = self._make_link()
-            self._nursery.start_soon(link.run)
-            await link.settled.wait()
-            if link.usable:
-                break
-            assert link.failure is not None
-            failures += 1
-            await self._pause_or_raise(link.failure, failures)
+    def _welcome(self, link: Link[D]) -> None:
         self.connections += 1
         self._links.append(link)
         self._nursery.start_soon(self._replace_when_old, link)
-        return link
-
-    async def _pause_or_raise(self, error: ProviderError, failures: int) -> None:
-        if not is_transient(error):
-            raise error
-        self._breaker.failed(error)
-        await self._policy.pause_or_raise(error, failures)
 
     async def _replace_when_old(self, link: Link[D]) -> None:
         if await link.grown_old():

@@ -76,6 +76,7 @@ def connect(
     ssl_context: ssl.SSLContext | None = None,
     dial: Dial | None = None,
     provider: str = "",
+    secrets: Sequence[str] = (),
 ) -> contextlib.AbstractAsyncContextManager[Connection]:
     """Return a context manager that opens a websocket and closes it when its block is left.
 
@@ -89,6 +90,7 @@ def connect(
         ssl_context: For ``wss://``; None for the system's trust store.
         dial: What opens the byte stream; None for TCP.  With ``wss://`` its stream is wrapped in TLS.
         provider: The name that errors carry.
+        secrets: What must not be shown, besides what the URL and the headers tell by their names.
 
     Raises:
         ConfigurationError: `url` or `headers` cannot be used.  Raised by the call itself.
@@ -96,7 +98,7 @@ def connect(
         ConnectTimeout: On entering: `connect_timeout` passed.
         UpgradeRejected: On entering: the server refused, in the subclass that its HTTP status means.
     """
-    target = Target.parse(url, headers, provider)
+    target = Target.parse(url, headers, provider, secrets=secrets)
     return _connect(target, options or ConnectionOptions(), ssl_context, dial or trio.open_tcp_stream)
 
 
