@@ -110,6 +110,12 @@ class Heard:
             self._goal, self._reached = samples, self._event()
             await self._reached.wait()
 
+    def wake(self) -> None:
+        """End the wait of :meth:`until`: no more will come."""
+        if self._reached is not None:
+            self._reached.set()
+            self._reached = None
+
     def first_after(self, time_ns: int) -> int | None:
         """When the first audio came that is not older than this."""
         for time_, _samples, _data in self.chunks:

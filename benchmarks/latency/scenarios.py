@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .contract import SAMPLE_RATE, Connections, Contender, Flush, Heard, Job, Runtime, Speaker, now, resident
+from .contract import Connections, Contender, Flush, Heard, Job, Runtime, Speaker, now, resident
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,6 +47,17 @@ class Bench:
         """A fresh session."""
         return self.contender.session(self.command["provider"], self.command["url"], heard)
 
+    def speak(self, speaker: Speaker, text: str, heard: Heard) -> Job:
+        """Begin a turn; its end wakes whoever waits for its audio."""
+
+        async def turn() -> None:
+            try:
+                await speaker.speak(text)
+            finally:
+                heard.wake()
+
+        return self.runtime.start(turn)
+
     async def finish(self, job: Job, seconds: float = PATIENCE) -> bool:
         """Wait for a turn's end; whether it came.  A turn that hangs is cancelled."""
         if await self.runtime.within(seconds, job.done.wait):
@@ -69,8 +80,9 @@ async def cold(bench: Bench) -> dict[str, Any]:
     for _ in range(bench.command["turns"]):
         heard, began = bench.heard(), now()
         async with bench.session(heard) as speaker:
-            job = bench.runtime.start(lambda speaker=speaker: speaker.speak(bench.command["text"]))
-            if await bench.runtime.within(PATIENCE, lambda heard=heard: heard.until(1)):
+            job = bench.speak(speaker, bench.command["text"], heard)
+            await bench.runtime.within(PATIENCE, lambda heard=heard: heard.until(1))
+            if heard.chunks:
                 took.append(heard.chunks[0][0] - began)
             await bench.finish(job)
     return {"first_ns": took}
@@ -81,10 +93,13 @@ async def warm(bench: Bench) -> dict[str, Any]:
     first: list[int] = []
     whole: list[int] = []
     failed: list[str] = []
+    enough = now() + int(bench.command["seconds"] * 1e9)
     async with bench.session(heard := bench.heard()) as speaker:
         for turn in range(bench.command["drop"] + bench.command["turns"]):
+            if turn > bench.command["drop"] + 4 and now() > enough:
+                break  # a contender that is slow at ending its turns has fewer of them
             began = now()
-            job = bench.runtime.start(lambda: speaker.speak(bench.command["text"]))
+            job = bench.speak(speaker, bench.command["text"], heard)
             if not await bench.finish(job) or job.error:
                 failed.append(job.error or "hangs")
             assert job.ended is not None
@@ -102,20 +117,22 @@ async def stream(bench: Bench) -> dict[str, Any]:
     """A text that comes sentence by sentence: when each was given, and all that was heard."""
     turns: list[dict[str, Any]] = []
     async with bench.session(heard := bench.heard()) as speaker:
-        for _ in range(bench.command["turns"]):
+        for number in range(bench.command["turns"]):
             given: list[int] = []
+            label = bench.command["label"] + number
 
-            async def pieces(given: list[int] = given) -> AsyncIterator[str | type[Flush]]:
-                for sentence in bench.command["sentences"]:
+            async def pieces(given: list[int] = given, label: int = label) -> AsyncIterator[str | type[Flush]]:
+                for place, sentence in enumerate(bench.command["sentences"]):
                     given.append(now())
-                    yield sentence
+                    yield f"{'abcdefgh'[place]}{label:05} {sentence}"
                     yield Flush
-                    await bench.runtime.sleep(bench.command["gap"])
+                    if place + 1 < len(bench.command["sentences"]):
+                        await bench.runtime.sleep(bench.command["gap"])
 
             job = bench.runtime.start(lambda pieces=pieces: speaker.stream(pieces()))
             ended = await bench.finish(job)
             await bench.runtime.sleep(0.05)
-            turns.append({"given_ns": given, "ended_ns": job.ended, "hung": not ended, "error": job.error})
+            turns.append({"label": label, "given_ns": given, "ended_ns": job.ended, "hung": not ended, "error": job.error})
     return {"turns": turns, "chunks": bench.export(heard)}
 
 
@@ -126,33 +143,39 @@ async def interrupt(bench: Bench) -> dict[str, Any]:
     async with bench.session(heard := bench.heard()) as speaker:
         connected = bench.connections.opened - opened
         for _ in range(bench.command["turns"]):
-            turns.append(await _interrupt_once(bench, speaker, heard))
+            turns.append(await _interrupt_once(bench, speaker, heard, len(turns)))
             await bench.runtime.sleep(0.02)
         await bench.runtime.sleep(bench.command.get("rest", 0.3))  # what is late may still come
     total = bench.connections.opened - opened
     return {"turns": turns, "chunks": bench.export(heard), "connected": connected, "connections": total}
 
 
-async def _interrupt_once(bench: Bench, speaker: Speaker, heard: Heard) -> dict[str, Any]:
+async def _interrupt_once(bench: Bench, speaker: Speaker, heard: Heard, number: int) -> dict[str, Any]:
     runtime, command = bench.runtime, bench.command
-    job = runtime.start(lambda: speaker.speak(command["text"]))
-    reached = await runtime.within(PATIENCE, lambda: heard.until(heard.samples + command["after"]))
+    label = command["label"] + number  # tells the simulator's log which turn its audio is of
+    goal = heard.samples + command["after"]
+    job = bench.speak(speaker, f"a{label:05} {command['text']}", heard)
+    await runtime.within(PATIENCE, lambda: heard.until(goal))
+    reached = heard.samples >= goal
     await runtime.sleep(bench.random.uniform(0, 0.03))
     called = now()
     await speaker.interrupt()
     returned = now()
     free = await bench.finish(job)
     asked, before = now(), heard.samples
-    again = runtime.start(lambda: speaker.speak(command["next"]))
-    came = await runtime.within(PATIENCE, lambda: heard.until(before + 1))
+    again = bench.speak(speaker, f"b{label:05} {command['next']}", heard)
+    await runtime.within(PATIENCE, lambda: heard.until(before + 1))
+    came = heard.samples > before
     ended = await bench.finish(again)
     return {
+        "label": label,
         "called_ns": called,
         "returned_ns": returned,
         "freed_ns": job.ended if free else None,
         "asked_ns": asked,
         "ended_ns": again.ended,
-        "hung": [not reached, not free, not came, not ended],
+        "reached": reached,
+        "hung": [not free, not came, not ended],
         "error": job.error or again.error,
     }
 
@@ -207,19 +230,21 @@ def _speak_and_count(bench: Bench) -> Any:
 
 async def many(bench: Bench) -> dict[str, Any]:
     """`sessions` at once in one process, each at real-time pace, with one interruption on the way."""
-    command, records = bench.command, []
+    command = bench.command
+    records: list[dict[str, Any]] = []
     runtime, opened = bench.runtime, bench.connections.opened
     ready, go = [runtime.event() for _ in range(command["sessions"])], runtime.event()
 
     async def one(number: int) -> None:
         pause = random.Random(f"{command.get('seed', 0)}/{number}")
+        label = command["label"] + number
         heard = bench.heard()
         async with bench.session(heard) as speaker:
             ready[number].set()
             await go.wait()
             await runtime.sleep(pause.uniform(0, command["spread"]))
             began = now()
-            job = runtime.start(lambda: speaker.speak(command["text"]))
+            job = bench.speak(speaker, f"a{label:05} {command['text']}", heard)
             await runtime.within(PATIENCE, lambda: heard.until(command["after"]))
             await runtime.sleep(pause.uniform(0, command["spread"]))
             called = now()
@@ -227,11 +252,22 @@ async def many(bench: Bench) -> dict[str, Any]:
             returned = now()
             free = await bench.finish(job)
             asked = now()
-            again = runtime.start(lambda: speaker.speak(command["next"]))
+            again = bench.speak(speaker, f"b{label:05} {command['next']}", heard)
             ended = await bench.finish(again, command["timeout"])
-            times = {"began_ns": began, "called_ns": called, "returned_ns": returned, "asked_ns": asked}
-            freed = {"freed_ns": job.ended if free else None, "ended_ns": again.ended}
-            records.append(times | freed | {"chunks": bench.export(heard), "hung": [not free, not ended]})
+            records.append(
+                {
+                    "label": label,
+                    "began_ns": began,
+                    "called_ns": called,
+                    "returned_ns": returned,
+                    "freed_ns": job.ended if free else None,
+                    "asked_ns": asked,
+                    "ended_ns": again.ended,
+                    "hung": [not free, False, not ended],
+                    "error": job.error or again.error,
+                    "heard": heard,
+                }
+            )
 
     jobs = []
     for number in range(command["sessions"]):
@@ -248,12 +284,15 @@ async def many(bench: Bench) -> dict[str, Any]:
     for job in jobs:
         await bench.finish(job, command["timeout"] + 4 * PATIENCE)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    spoken = resident()
+    for record in records:
+        record["chunks"] = bench.export(record.pop("heard"))
     return {
         "sessions": records,
         "cpu_s": cpu,
         "wall_s": wall,
         "resident": memory,
-        "resident_speaking": resident(),
+        "resident_speaking": spoken,
         "tasks": tasks,
         "connections": bench.connections.opened - opened,
         "errors": [job.error for job in jobs if job.error][:3],
@@ -338,5 +377,3 @@ SCENARIOS: dict[str, Callable[[Bench], Awaitable[dict[str, Any]]]] = {
     "idle": idle,
     "close": close,
 }
-
-SECONDS_PER_SAMPLE = 1 / SAMPLE_RATE

@@ -1,0 +1,75 @@
+"""Quantiles and ratios of them, with bootstrap intervals over rounds.
+
+Figures of one round share whatever disturbed that round.  The bootstrap therefore draws rounds first, and figures within
+the rounds drawn, and draws the same rounds for both contenders of a ratio, since these ran side by side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+Rounds = list[list[float]]
+"""The figures of one contender, round by round."""
+
+DRAWS = 2000
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A figure, and the interval that holds it in 95 % of the draws."""
+
+    value: float
+    low: float
+    high: float
+
+
+def quantile(rounds: Rounds, q: float) -> float:
+    """The quantile of all figures, whatever their round; nan if there are none."""
+    figures = [figure for figures in rounds for figure in figures]
+    return float(np.quantile(figures, q)) if figures else float("nan")
+
+
+def interval(rounds: Rounds, q: float = 0.5, *, seed: int = 0) -> Interval:
+    """A quantile with its interval."""
+    draws = _draws([rounds], q, seed)[0]
+    return _interval(quantile(rounds, q), draws)
+
+
+def ratio(ours: Rounds, theirs: Rounds, q: float = 0.5, *, seed: int = 0) -> Interval | None:
+    """Our quantile over theirs, with its interval; None where either has no figures or theirs is 0."""
+    mine, other = quantile(ours, q), quantile(theirs, q)
+    if not np.isfinite(mine) or not np.isfinite(other) or other == 0:
+        return None
+    count = min(len(ours), len(theirs))
+    upper, lower = _draws([ours[:count], theirs[:count]], q, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _interval(mine / other, upper / lower)
+
+
+def _draws(contenders: Sequence[Rounds], q: float, seed: int) -> list[NDArray[np.float64]]:
+    rng = np.random.default_rng(seed)
+    arrays = [[np.asarray(figures, float) for figures in rounds] for rounds in contenders]
+    count = min(len(rounds) for rounds in arrays)
+    found = [np.empty(DRAWS) for _ in arrays]
+    for draw in range(DRAWS):
+        chosen = rng.integers(0, count, count)
+        for number, rounds in enumerate(arrays):
+            parts = [rounds[each] for each in chosen]
+            drawn = [part[rng.integers(0, len(part), len(part))] for part in parts if len(part)]
+            found[number][draw] = np.quantile(np.concatenate(drawn), q) if drawn else np.nan
+    return found
+
+
+def _interval(value: float, draws: NDArray[np.float64]) -> Interval:
+    finite = draws[np.isfinite(draws)]
+    if not len(finite):
+        return Interval(value, float("nan"), float("nan"))
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(value, float(low), float(high))
