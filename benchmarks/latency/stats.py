@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Rounds = list[list[float]]
 """The figures of one contender, round by round."""
 
-DRAWS = 2000
+DRAWS = 1000
 LEVEL = 0.95
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -42,15 +43,20 @@ class Voicetrio(Contender):
         options = self._make(api_key="benchmark", **{url_option: url}, **limits)
 
         async def take() -> None:
-            async for frame in source:
-                heard.put(frame.pcm, frame.samples)
+            with contextlib.suppress(trio.EndOfChannel):
+                while True:
+                    frame = await source.receive()
+                    with contextlib.suppress(trio.WouldBlock):
+                        while True:
+                            heard.put(frame.pcm, frame.samples)
+                            frame = source.receive_nowait()
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(take)
             async with options.open(sink) as session:
                 await session.prewarm()
                 yield _Speaker(session, self._marker)
-            nursery.cancel_scope.cancel()
+            sink.close()  # the consumer ends when it has taken what is left
 
 
 class _Speaker(Speaker):
