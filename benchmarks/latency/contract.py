@@ -143,7 +143,8 @@ class Job:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 -- a contender's failure is a result, not the benchmark's end
-            self.error = f"{type(error).__name__}: {error}"
+            cause = _innermost(error)
+            self.error = f"{type(cause).__name__}: {cause}"
         finally:
             self.ended = now()
             self.done.set()
@@ -180,26 +181,26 @@ class Runtime(ABC):
 class AsyncioRuntime(Runtime):
     """asyncio, with its default loop."""
 
-    def run(self, main: Callable[[Runtime], Awaitable[Any]]) -> Any:  # noqa: D102
+    def run(self, main: Callable[[Runtime], Awaitable[Any]]) -> Any:
         import asyncio
 
         self._asyncio = asyncio
         return asyncio.run(main(self))  # type: ignore[arg-type]
 
-    async def sleep(self, seconds: float) -> None:  # noqa: D102
+    async def sleep(self, seconds: float) -> None:
         await self._asyncio.sleep(seconds)
 
-    def event(self) -> Any:  # noqa: D102
+    def event(self) -> Any:
         return self._asyncio.Event()
 
-    def start(self, work: Callable[[], Awaitable[object]]) -> Job:  # noqa: D102
+    def start(self, work: Callable[[], Awaitable[object]]) -> Job:
         job = Job(self.event())
         task = self._asyncio.create_task(job.run(work))
         job.cancel = task.cancel
         job.task = task  # type: ignore[attr-defined]  # the loop itself holds tasks weakly
         return job
 
-    async def within(self, seconds: float, wait: Callable[[], Awaitable[object]]) -> bool:  # noqa: D102
+    async def within(self, seconds: float, wait: Callable[[], Awaitable[object]]) -> bool:
         try:
             async with self._asyncio.timeout(seconds):
                 await wait()
@@ -207,14 +208,14 @@ class AsyncioRuntime(Runtime):
             return False
         return True
 
-    def tasks(self) -> int:  # noqa: D102
+    def tasks(self) -> int:
         return len(self._asyncio.all_tasks())
 
 
 class TrioRuntime(Runtime):
     """trio."""
 
-    def run(self, main: Callable[[Runtime], Awaitable[Any]]) -> Any:  # noqa: D102
+    def run(self, main: Callable[[Runtime], Awaitable[Any]]) -> Any:
         import trio
 
         self._trio = trio
@@ -226,13 +227,13 @@ class TrioRuntime(Runtime):
             self._nursery.cancel_scope.cancel()
         return result
 
-    async def sleep(self, seconds: float) -> None:  # noqa: D102
+    async def sleep(self, seconds: float) -> None:
         await self._trio.sleep(seconds)
 
-    def event(self) -> Any:  # noqa: D102
+    def event(self) -> Any:
         return self._trio.Event()
 
-    def start(self, work: Callable[[], Awaitable[object]]) -> Job:  # noqa: D102
+    def start(self, work: Callable[[], Awaitable[object]]) -> Job:
         job, scope = Job(self.event()), self._trio.CancelScope()
         job.cancel = scope.cancel
 
@@ -243,12 +244,12 @@ class TrioRuntime(Runtime):
         self._nursery.start_soon(run)
         return job
 
-    async def within(self, seconds: float, wait: Callable[[], Awaitable[object]]) -> bool:  # noqa: D102
+    async def within(self, seconds: float, wait: Callable[[], Awaitable[object]]) -> bool:
         with self._trio.move_on_after(seconds) as scope:
             await wait()
         return not scope.cancelled_caught
 
-    def tasks(self) -> int:  # noqa: D102
+    def tasks(self) -> int:
         return int(self._trio.lowlevel.current_statistics().tasks_living)
 
 
@@ -297,9 +298,16 @@ def serve(kind: type[Contender]) -> None:
             answer = _obey(contender, connections, command)
         except Exception as error:  # noqa: BLE001 -- told, and the next command may go better
             traceback.print_exc()
-            answer = {"error": f"{type(error).__name__}: {error}"[:500]}
+            cause = _innermost(error)
+            answer = {"error": f"{type(cause).__name__}: {cause}"[:500]}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def _obey(contender: Contender, connections: Connections, command: dict[str, Any]) -> dict[str, Any]:

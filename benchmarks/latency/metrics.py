@@ -244,7 +244,7 @@ def timeline(answer: Mapping[str, Any], pcm: bytes, log: Iterable[str]) -> dict[
         pieces = [
             (since(each.time), each.count, kinds[each.label])
             for each in heard
-            if each.label in kinds and -1e8 < each.time - zero
+            if each.label in kinds and each.time - zero > -1e8
         ]
         marks = {name: since(turn[f"{name}_ns"]) for name in ("returned", "freed", "asked", "ended")}
         return {"pieces": pieces, "marks": marks}

@@ -89,12 +89,18 @@ def simulator(
 class Worker:
     """A contender's process.
 
+    Args:
+        module: its file, as ``-m`` wants it.
+        python: the interpreter of its environment.
+        core: where it runs; None for anywhere.
+        path: where the module is, if it is not one of ours.
+
     Attributes:
         prepared: what it said of its import.
     """
 
-    def __init__(self, module: str, python: str | Path, core: int | None) -> None:
-        paths = [str(ROOT / "benchmarks"), str(ROOT)]
+    def __init__(self, module: str, python: str | Path, core: int | None, *, path: Path | None = None) -> None:
+        paths = [str(each) for each in (path, ROOT / "benchmarks", ROOT) if each is not None]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
         command = [str(python), "-m", module]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- lives as long as the process

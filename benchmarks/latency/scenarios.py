@@ -132,7 +132,9 @@ async def stream(bench: Bench) -> dict[str, Any]:
             job = bench.runtime.start(lambda pieces=pieces: speaker.stream(pieces()))
             ended = await bench.finish(job)
             await bench.runtime.sleep(0.05)
-            turns.append({"label": label, "given_ns": given, "ended_ns": job.ended, "hung": not ended, "error": job.error})
+            turns.append(
+                {"label": label, "given_ns": given, "ended_ns": job.ended, "hung": not ended, "error": job.error}
+            )
     return {"turns": turns, "chunks": bench.export(heard)}
 
 

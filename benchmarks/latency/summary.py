@@ -58,7 +58,9 @@ def rows(results: Results, *, intervals: bool = True) -> list[Row]:
     """All rows, in the order of the metrics."""
     found: list[Row] = []
     order = [metric.key for metric in METRICS]
-    keys = sorted(results.values, key=lambda key: (order.index(key.partition("@")[0]) if _known(key) else -1, _size(key)))
+    keys = sorted(
+        results.values, key=lambda key: (order.index(key.partition("@")[0]) if _known(key) else -1, _size(key))
+    )
     for key in keys:
         if not _known(key):
             continue
@@ -78,7 +80,7 @@ def _size(key: str) -> int:
     return int(key.partition("@")[2] or 0)
 
 
-def _cell(metric: Metric, name: str, contenders: dict[str, Rounds], intervals: bool) -> Cell:  # noqa: FBT001
+def _cell(metric: Metric, name: str, contenders: dict[str, Rounds], intervals: bool) -> Cell:
     rounds = contenders[name]
     figures = [figure for each in rounds for figure in each]
     if metric.counted:

@@ -8,6 +8,7 @@ from .. import __version__
 from ..errors import AuthenticationError, BadRequest, ConfigurationError, InputError, VoiceTrioError
 from ..simulators._voice import VoiceError
 from ._status import FAILED, INTERRUPTED, USAGE
+from .bench import bench
 from .demo import demo
 from .say import say
 from .simulate import simulate
@@ -32,7 +33,7 @@ def _commands() -> None:
     """Realtime speech on trio."""
 
 
-for _command in (say, simulate, demo):
+for _command in (say, simulate, demo, bench):
     _commands.add_command(_command)
 
 

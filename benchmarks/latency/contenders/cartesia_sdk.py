@@ -26,13 +26,13 @@ class CartesiaSDK(Contender):
     providers = ("cartesia",)
     packages = ("cartesia", "websockets")
 
-    def load(self, provider: str) -> None:  # noqa: ARG002, D102
+    def load(self, provider: str) -> None:  # noqa: ARG002
         import cartesia
 
         self._cartesia = cartesia
 
     @asynccontextmanager
-    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002, D102
+    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002
         origin = url.split("/", 3)[2]
         async with (
             self._cartesia.AsyncCartesia(api_key="benchmark", websocket_base_url=f"ws://{origin}") as client,

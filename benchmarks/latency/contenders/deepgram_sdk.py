@@ -22,7 +22,7 @@ class DeepgramSDK(Contender):
     providers = ("deepgram",)
     packages = ("deepgram-sdk", "websockets")
 
-    def load(self, provider: str) -> None:  # noqa: ARG002, D102
+    def load(self, provider: str) -> None:  # noqa: ARG002
         import deepgram
         from deepgram.speak.v1.types import SpeakV1Text
 
@@ -30,7 +30,7 @@ class DeepgramSDK(Contender):
         self._text = SpeakV1Text
 
     @asynccontextmanager
-    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002, D102
+    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002
         import asyncio
 
         origin = url.split("/", 3)[2]

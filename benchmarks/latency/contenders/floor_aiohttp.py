@@ -19,13 +19,13 @@ class BareAiohttp(Contender):
     providers = ("deepgram",)
     packages = ("aiohttp",)
 
-    def load(self, provider: str) -> None:  # noqa: ARG002, D102
+    def load(self, provider: str) -> None:  # noqa: ARG002
         import aiohttp
 
         self._aiohttp = aiohttp
 
     @asynccontextmanager
-    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002, D102
+    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002
         import asyncio
 
         full = f"{url}?model=aura-2-andromeda-en&encoding=linear16&sample_rate={SAMPLE_RATE}"

@@ -24,11 +24,11 @@ class RawTrio(Contender):
     providers = ("deepgram",)
     packages = ("trio",)
 
-    def load(self, provider: str) -> None:  # noqa: ARG002, D102
+    def load(self, provider: str) -> None:  # noqa: ARG002
         import trio  # noqa: F401
 
     @asynccontextmanager
-    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002, D102
+    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002
         import trio
 
         _scheme, _, authority, path = url.split("/", 3)

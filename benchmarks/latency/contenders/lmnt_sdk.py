@@ -22,13 +22,13 @@ class LmntSDK(Contender):
     providers = ("lmnt",)
     packages = ("lmnt", "websockets")
 
-    def load(self, provider: str) -> None:  # noqa: ARG002, D102
+    def load(self, provider: str) -> None:  # noqa: ARG002
         import lmnt
 
         self._lmnt = lmnt
 
     @asynccontextmanager
-    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002, D102
+    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002
         import asyncio
 
         origin = url.split("/", 3)[2]

@@ -27,7 +27,7 @@ class Voicetrio(Contender):
     providers = tuple(_PROVIDERS)
     packages = ("trio", "trio-websocket", "wsproto", "numpy")
 
-    def load(self, provider: str) -> None:  # noqa: D102
+    def load(self, provider: str) -> None:
         import voicetrio
 
         self._make = getattr(voicetrio, _PROVIDERS[provider][0])
@@ -35,7 +35,7 @@ class Voicetrio(Contender):
         self._marker = voicetrio.FlushMarker
 
     @asynccontextmanager
-    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: D102
+    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:
         import trio
 
         _name, url_option, limits = _PROVIDERS[provider]

@@ -40,7 +40,7 @@ class VideoSDK(Contender):
         "aiohttp",
     )
 
-    def load(self, provider: str) -> None:  # noqa: D102
+    def load(self, provider: str) -> None:
         import importlib
 
         logging.disable(logging.ERROR)
@@ -63,7 +63,7 @@ class VideoSDK(Contender):
         self._track = Track
 
     @asynccontextmanager
-    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: D102
+    async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:
         import asyncio
 
         tts = self._make(api_key="benchmark", **_where(provider, url))
@@ -77,7 +77,7 @@ class VideoSDK(Contender):
         finally:
             await tts.aclose()
 
-    def decode(self, data: Any) -> bytes:  # noqa: D102
+    def decode(self, data: Any) -> bytes:
         return b"".join(frame.to_ndarray().tobytes() for frame in data)
 
 
