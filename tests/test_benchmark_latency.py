@@ -320,7 +320,7 @@ def test_the_plan_covers_what_it_says(quick):
     found = {each.name.partition("-")[0] for each in plan.scenarios(quick=quick)}
 
     assert found == {
-        "import", "cold", "warm", "warmburst", "interrupt", "stream", "paced", "burst", "many", "idle", "close"
+        "import", "cold", "warm", "warmburst", "interrupt", "runon", "stream", "paced", "burst", "many", "idle", "close"
     }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """The contract of a contender: a process that is told what to do, and answers with what it measured, in lines of JSON.
 
-A contender extends :class:`Contender` and ends its file with ``serve(MyContender)``.  It says how to open a session, how
-to speak and how to interrupt; what is measured, and when the clock is read, is the same code for all of them
+A contender extends :class:`Contender` and ends its file with ``serve(MyContender)``.  It says how to open a session,
+how to speak and how to interrupt; what is measured, and when the clock is read, is the same code for all of them
 (:mod:`latency.scenarios`), on asyncio as on trio.  This module imports nothing but the standard library, so that the
 import of the library under test can be measured.
 """

@@ -79,6 +79,16 @@ METRICS: tuple[Metric, ...] = (
     Metric("interrupt.mute", "turns without a sound", "turns", "Of the two turns of an interruption.", True, "0"),
     Metric("interrupt.hung", "calls that hung", "calls", "Not over after 5 s.", True, "0"),
     Metric("interrupt.connections", "connections opened", "connections", "For each interruption.", True),
+    Metric(
+        "runon.next_ms",
+        "the same, if the server cannot be stopped: call → next turn's first sample",
+        "ms",
+        "The server acknowledges the cancellation, but sends what it had begun to its end.",
+    ),
+    Metric("runon.stale", "the same: stale samples", "samples", "Of the old turn, after the call returned.", True, "0"),
+    Metric("runon.lost", "the same: lost samples", "samples", "As above.", True, "0"),
+    Metric("runon.mute", "the same: turns without a sound", "turns", "As above.", True, "0"),
+    Metric("runon.connections", "the same: connections opened", "connections", "For each interruption.", True),
     Metric("paced.cpu_ms", "CPU, real-time pace", "ms/s", "CPU for a second of audio, 10 sessions, 40 ms frames."),
     Metric("burst.cpu_ms", "CPU, burst", "ms/s", "CPU for a second of audio, as fast as it can be taken."),
     Metric("many.first_ms", "request → first sample", "ms", "With this many sessions speaking."),
@@ -139,12 +149,12 @@ def _stream(_scenario: Scenario, answer: Mapping[str, Any], pcm: bytes, labels: 
     return {"stream.first_ms": first, "stream.end_ms": end, "stream.missing": wrong}
 
 
-def _interrupt(_scenario: Scenario, answer: Mapping[str, Any], pcm: bytes, labels: Labels) -> Figures:
+def _interrupt(scenario: Scenario, answer: Mapping[str, Any], pcm: bytes, labels: Labels) -> Figures:
     heard = stretches(answer["chunks"], pcm, labels[0])
     found: Figures = _interruptions(answer["turns"], heard, labels[1])
     turns = len(answer["turns"])
     found["connections"] = [(answer["connections"] - answer["connected"]) / turns]
-    return {f"interrupt.{key}": values for key, values in found.items()}
+    return {f"{scenario.name}.{key}": values for key, values in found.items()}
 
 
 def _interruptions(turns: Sequence[Mapping[str, Any]], heard: Sequence[Stretch], samples: Mapping[str, int]) -> Figures:

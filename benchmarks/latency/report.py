@@ -124,7 +124,8 @@ def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
     )
     yield (
         "<nav><a href='#exact'>Exactness</a><a href='#timeline'>One interruption</a><a href='#distributions'>"
-        "Distributions</a><a href='#growth'>Growth</a><a href='#ratios'>All ratios</a><a href='#method'>Method</a></nav>"
+        "Distributions</a><a href='#growth'>Growth</a><a href='#ratios'>All ratios</a>"
+        "<a href='#method'>Method</a></nav>"
     )
 
 
@@ -255,7 +256,7 @@ def _method(results: Results) -> Iterator[str]:
     yield (
         "<p>Simulators and contenders run in processes of their own, pinned to different cores. Rounds are interleaved "
         "and their order rotates; the first turns of a session are dropped. The simulator answers at once, so nothing "
-        "has to be subtracted. What the figures mean and what they cannot say is in <code>docs/benchmarks.md</code>.</p>"
+        "has to be subtracted. What the figures mean, and what they cannot say: <code>docs/benchmarks.md</code>.</p>"
     )
     yield _list("Troubles on the way", results.notes or ["none"])
     versions = results.meta["versions"]

@@ -186,10 +186,10 @@ async def receive(bench: Bench) -> dict[str, Any]:
     """CPU of receiving: `sessions` at once speak one text each."""
     command = bench.command
     speakers = [_speak_and_count(bench) for _ in range(command["sessions"])]
-    return await _measured(bench, speakers, command["timeout"])
+    return await _measured(bench, speakers)
 
 
-async def _measured(bench: Bench, speakers: list[Callable[[Any, Any], Awaitable[int]]], timeout: float) -> Any:
+async def _measured(bench: Bench, speakers: list[Callable[[Any, Any], Awaitable[int]]]) -> Any:
     ready, go = [bench.runtime.event() for _ in speakers], bench.runtime.event()
     heard: list[int] = []
 
@@ -207,7 +207,7 @@ async def _measured(bench: Bench, speakers: list[Callable[[Any, Any], Awaitable[
     go.set()
     hung = 0
     for job in jobs:
-        hung += not await bench.finish(job, timeout)
+        hung += not await bench.finish(job, bench.command["timeout"])
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     errors = [job.error for job in jobs if job.error]
     return {"cpu_s": cpu, "wall_s": wall, "samples": sum(heard), "hung": hung, "errors": errors[:3]}

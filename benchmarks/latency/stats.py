@@ -1,7 +1,7 @@
 """Quantiles and ratios of them, with bootstrap intervals over rounds.
 
-Figures of one round share whatever disturbed that round.  The bootstrap therefore draws rounds first, and figures within
-the rounds drawn, and draws the same rounds for both contenders of a ratio, since these ran side by side.
+Figures of one round share whatever disturbed that round.  The bootstrap therefore draws rounds first, and figures
+within the rounds drawn, and draws the same rounds for both contenders of a ratio, since these ran side by side.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A floor: a TCP stream of trio that reads the same bytes, and looks at no more of them than it must.
 
-No control frames, no fragments, no errors, no timeouts: what nobody could use, so that nobody can be much faster on trio.
+No control frames, no fragments, no errors, no timeouts: what nobody could use, and so
+nobody on trio can be much faster.
 """
 
 from __future__ import annotations
