@@ -57,7 +57,7 @@ PEERS := .venv-peers
 PEER_PACKAGES := videosdk-agents videosdk-plugins-deepgram videosdk-plugins-lmnt videosdk-plugins-cartesia \
 	videosdk-plugins-smallestai deepgram-sdk cartesia lmnt aiohttp
 
-$(PEERS)/.installed: Makefile
+$(PEERS)/.installed:
 	@echo "installing the peers into $(PEERS) …"
 ifeq ($(UV),)
 	@$(PYTHON) -m venv $(PEERS)

@@ -173,10 +173,11 @@ serve(Fake)
 """
 
 
-@pytest.fixture(params=["asyncio", "trio"])
-def worker(request, tmp_path):
-    (tmp_path / "fake_contender.py").write_text(FAKE.format(runtime=request.param))
-    worker = processes.Worker("fake_contender", sys.executable, None, path=tmp_path)
+@pytest.fixture(params=["asyncio", "trio"], scope="module")
+def worker(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fake")
+    (folder / "fake_contender.py").write_text(FAKE.format(runtime=request.param))
+    worker = processes.Worker("fake_contender", sys.executable, None, path=folder)
     yield worker
     worker.kill()
 
@@ -354,3 +355,18 @@ def test_a_scale_keeps_what_is_outside_at_its_edge():
 
     assert [scale(value) for value in (0, 1, 10, 100, 1e6)] == pytest.approx([0, 0, 100, 200, 200])
     assert not math.isnan(scale(0))
+
+
+def test_voicetrio_itself_is_exact_in_a_small_run():
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == "interrupt")
+    scenario = attrs.evolve(scenario, rounds=1, providers=("deepgram",), command={**scenario.command, "turns": 2})
+    told = []
+
+    found = run.Run([scenario], run.entries_for(["voicetrio"]), 1, lambda what, share: told.append((what, share))).run()
+
+    assert found.notes == []
+    for wrong in ("stale", "lost", "doubled", "mute", "hung", "accepted", "connections"):
+        assert set(found.values[f"interrupt.{wrong}"]["deepgram"]["voicetrio"][0]) == {0}, wrong
+    assert len(found.values["interrupt.next_ms"]["deepgram"]["voicetrio"][0]) == 2
+    assert {piece[2] for piece in found.timelines["deepgram"]["voicetrio"]["pieces"]} == {"old", "next"}
+    assert told == [("deepgram interrupt voicetrio", 0.0)]

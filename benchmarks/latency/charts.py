@@ -68,7 +68,7 @@ def distribution(contenders: Mapping[str, Rounds], unit: str, title: str) -> str
 
 def growth(curves: Mapping[str, Mapping[int, float]], unit: str, title: str, *, log: bool = True) -> str:
     """A line for each contender over the number of sessions; its name is where it ends."""
-    width, height, left, right, top, bottom = 440.0, 300.0, 56.0, 128.0, 14.0, 46.0
+    width, height, left, right, top, bottom = 440.0, 300.0, 56.0, 128.0, 26.0, 46.0
     picture = Picture(width, height, title)
     sizes = sorted({size for curve in curves.values() for size in curve})
     values = [value for curve in curves.values() for value in curve.values() if math.isfinite(value)]
@@ -81,9 +81,8 @@ def growth(curves: Mapping[str, Mapping[int, float]], unit: str, title: str, *, 
         up: Any = LogScale(low, high, base, top)
         ticks = log_ticks(low, high)
     else:
-        high = max(*values, 1.0) * 1.05
-        ticks = [tick for tick in (0, 1, 2, 5, 10, 20, 40, 60, 80, 100) if tick <= high]
-        ticks = ticks if high <= 20 else [tick for tick in ticks if tick % 20 == 0]
+        high = next(bound for bound in (1, 5, 10, 20, 50, 100) if bound >= max(values) or bound == 100)
+        ticks = [high * part / 5 for part in range(6)]
 
         def up(value: float, high: float = high) -> float:
             return base - (base - top) * value / high
@@ -116,9 +115,10 @@ def _label_ends(picture: Picture, ends: list[tuple[float, str]], x: float, top: 
     placed: list[float] = []
     for y, _name in ends:
         placed.append(max(y + 4, placed[-1] + 14 if placed else top + 4))
-    over = max(0.0, placed[-1] - base - 4) if placed else 0.0
+    for place in range(len(placed)):  # what was pushed below the axis goes up again, each no further than it must
+        placed[-1 - place] = min(placed[-1 - place], base - 14 * place + 4)
     for y, (_end, name) in zip(placed, ends, strict=True):
-        picture.text(x, y - over, name, kind=f"name {COLOURS.get(name, 'c9')}")
+        picture.text(x, y, name, kind=f"name {COLOURS.get(name, 'c9')}")
 
 
 def interruption(timelines: Mapping[str, Any], title: str) -> str:

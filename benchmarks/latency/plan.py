@@ -97,7 +97,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
     burst, paced = {"speed": "inf", "first_audio": 0}, {"speed": 1, "first_audio": 0}
     brisk = {"speed": 4, "first_audio": 0}
     return [
-        Scenario(name="import", do="prepare", rounds=1 if quick else 5, providers=some, fresh=True),
+        Scenario(name="import", do="prepare", rounds=1 if quick else 4, providers=some, fresh=True),
         Scenario(
             name="cold",
             do="cold",
@@ -134,14 +134,14 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             providers=some,
             log=True,
         ),
-        _receive("paced", paced, sessions=10, characters=53 if quick else 88, rounds=rounds, providers=some),
+        _receive("paced", paced, sessions=10, characters=44 if quick else 88, rounds=rounds // 2 + 1, providers=some),
         _receive("burst", burst, sessions=1, characters=1053, rounds=rounds, providers=some),
         *(_many(sessions, rounds=1 if quick else 2) for sessions in ((20,) if quick else (1, 20, 100, 500))),
         Scenario(
             name="idle",
             do="idle",
             options=paced,
-            command={"sessions": 50 if quick else 100, "text": "Hello.", "long": text_of(200)},
+            command={"sessions": 20 if quick else 100, "text": "Hello.", "long": text_of(200)},
             rounds=1 if quick else 2,
             providers=("deepgram",) if quick else _ALL,
             fresh=True,

@@ -21,6 +21,9 @@ Rounds = list[list[float]]
 DRAWS = 1000
 LEVEL = 0.95
 
+# Of so few figures no interval can be told.
+_FEW = 3
+
 
 class Interval(NamedTuple):
     """A figure, and the interval that holds it in 95 % of the draws."""
@@ -55,16 +58,25 @@ def ratio(ours: Rounds, theirs: Rounds, q: float = 0.5, *, seed: int = 0) -> Int
 
 def _draws(contenders: Sequence[Rounds], q: float, seed: int) -> list[NDArray[np.float64]]:
     rng = np.random.default_rng(seed)
-    arrays = [[np.asarray(figures, float) for figures in rounds] for rounds in contenders]
-    count = min(len(rounds) for rounds in arrays)
-    found = [np.empty(DRAWS) for _ in arrays]
-    for draw in range(DRAWS):
-        chosen = rng.integers(0, count, count)
-        for number, rounds in enumerate(arrays):
-            parts = [rounds[each] for each in chosen]
-            drawn = [part[rng.integers(0, len(part), len(part))] for part in parts if len(part)]
-            found[number][draw] = np.quantile(np.concatenate(drawn), q) if drawn else np.nan
-    return found
+    count = min(len(rounds) for rounds in contenders)
+    chosen = rng.integers(0, max(count, 1), (DRAWS, max(count, 1)))
+    return [_drawn(rounds[:count], chosen, q, rng) for rounds in contenders]
+
+
+def _drawn(rounds: Rounds, chosen: NDArray[np.int64], q: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """The quantile of each draw; a round without figures gives none, a longer one no more than its like."""
+    sizes = np.array([len(figures) for figures in rounds])
+    if not sizes.any() or int(sizes.sum()) < _FEW:
+        return np.full(DRAWS, np.nan)
+    width = max(1, round(sizes[sizes > 0].mean()))
+    padded = np.full((len(rounds), int(sizes.max())), np.nan)
+    for number, figures in enumerate(rounds):
+        padded[number, : len(figures)] = figures
+    within = (rng.random((*chosen.shape, width)) * sizes[chosen][:, :, None]).astype(np.int64)
+    drawn = padded[chosen[:, :, None], within].reshape(DRAWS, -1)
+    drawn = drawn[~np.isnan(drawn).all(axis=1)]
+    quantiles = np.nanquantile(drawn, q, axis=1) if np.isnan(drawn).any() else np.quantile(drawn, q, axis=1)
+    return np.concatenate([quantiles, np.full(DRAWS - len(quantiles), np.nan)])
 
 
 def _interval(value: float, draws: NDArray[np.float64]) -> Interval:

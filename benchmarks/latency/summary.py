@@ -143,4 +143,10 @@ def span(found: Interval | None) -> str:
     """A ratio with its interval."""
     if found is None or math.isnan(found.value):
         return "-"
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    if math.isnan(found.low):
+        return f"{_digits(found.value)} (too few)"
+    return f"{_digits(found.value)} [{_digits(found.low)}, {_digits(found.high)}]"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:,.0f}"
