@@ -55,7 +55,7 @@ async def test_turns_that_fail_are_told_and_have_no_figures(autojump_clock):
 
     assert not any(found.figures.values())
     assert len(found.errors) == 2 + 1 + 3 + 2  # cold starts, connecting beforehand, warm turns, interruptions
-    assert found.errors[0].startswith("AuthenticationError: ")
+    assert found.errors[0].startswith("UpgradeRejected: ")
 
 
 async def test_a_turn_too_short_to_be_interrupted_is_no_figure(autojump_clock):
