@@ -92,12 +92,12 @@ def samples_of(text: str) -> int:
 
 def scenarios(*, quick: bool) -> list[Scenario]:
     """The scenarios of a run, in order."""
-    rounds = 2 if quick else 4
+    rounds = 2 if quick else 3
     some = ("deepgram", "cartesia") if quick else _ALL
     burst, paced = {"speed": "inf", "first_audio": 0}, {"speed": 1, "first_audio": 0}
     brisk = {"speed": 4, "first_audio": 0}
     return [
-        Scenario(name="import", do="prepare", rounds=1 if quick else 4, providers=some, fresh=True),
+        Scenario(name="import", do="prepare", rounds=1 if quick else 3, providers=some, fresh=True),
         Scenario(
             name="cold",
             do="cold",
@@ -134,16 +134,19 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             providers=some,
             log=True,
         ),
-        _receive("paced", paced, sessions=10, characters=44 if quick else 88, rounds=rounds // 2 + 1, providers=some),
+        _receive("paced", paced, sessions=10, characters=44 if quick else 60, rounds=rounds, providers=some),
         _receive("burst", burst, sessions=1, characters=1053, rounds=rounds, providers=some),
-        *(_many(sessions, rounds=1 if quick else 2) for sessions in ((20,) if quick else (1, 20, 100, 500))),
+        *(
+            _many(sessions, rounds=1 if quick or sessions > 1 else 3)
+            for sessions in ((20,) if quick else (1, 20, 100, 500))
+        ),
         Scenario(
             name="idle",
             do="idle",
             options=paced,
             command={"sessions": 20 if quick else 100, "text": "Hello.", "long": text_of(200)},
-            rounds=1 if quick else 2,
-            providers=("deepgram",) if quick else _ALL,
+            rounds=1,
+            providers=("deepgram",) if quick else ("deepgram", "cartesia"),
             fresh=True,
         ),
         Scenario(
@@ -152,7 +155,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             options={**paced, "never_close": "yes"},
             command={"turns": 1, "text": text_of(100), "timeout": 4.0 if quick else 12.0},
             rounds=1,
-            providers=("deepgram",) if quick else _ALL,
+            providers=("deepgram",) if quick else ("deepgram", "lmnt"),
             fresh=True,
         ),
     ]
@@ -160,14 +163,14 @@ def scenarios(*, quick: bool) -> list[Scenario]:
 
 def _interruptions(name: str, options: dict[str, object], *, quick: bool, providers: tuple[str, ...]) -> Scenario:
     command = {"turns": 4 if quick else 8, "text": text_of(54), "next": "and now", "after": 4800}
-    rounds = 2 if quick else 4
+    rounds = 2 if quick or name == "runon" else 3
     return Scenario(
         name=name, do="interrupt", options=options, command=command, rounds=rounds, providers=providers, log=True
     )
 
 
 def _warm(name: str, options: dict[str, object], *, quick: bool, rounds: int, providers: tuple[str, ...]) -> Scenario:
-    command = {"turns": 40 if quick else 100, "drop": 10, "text": "Hello there.", "seconds": 1.0 if quick else 3}
+    command = {"turns": 40 if quick else 100, "drop": 10, "text": "Hello there.", "seconds": 1.0 if quick else 1.5}
     return Scenario(name=name, do="warm", options=options, command=command, rounds=rounds, providers=providers)
 
 

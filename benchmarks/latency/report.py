@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import charts
 from .metrics import BY_KEY
+from .plan import FLOORS
 from .stats import Rounds, quantile
 from .summary import Comparison, Row, comparisons, number, rows, span
 
@@ -59,7 +60,8 @@ svg .heard-old { fill: var(--old); } svg .heard-stale { fill: var(--bad); } svg 
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; width: 100%;
   font-variant-numeric: tabular-nums; } th { text-align: left; border-bottom: 2px solid var(--rule);
   padding: 4px 10px 4px 0; vertical-align: bottom; } td { border-bottom: 1px solid var(--rule);
-  padding: 3px 10px 3px 0; vertical-align: top; } .n { text-align: right; white-space: nowrap; }
+  padding: 3px 10px 3px 0; vertical-align: top; } td { white-space: nowrap; } td[colspan] { white-space: normal; }
+.n { text-align: right; }
 tr.group td { background: var(--band); font-weight: 600; padding: 6px; } .ahead { color: var(--good); }
 .behind { color: var(--bad); } details { margin: 8px 0; } code { background: var(--band); padding: 1px 4px; }
 """
@@ -105,7 +107,8 @@ def render(results: Results) -> str:
 def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
     meta = results.meta
     machine = meta["machine"]
-    verdicts = [each.verdict for each in compared if not each.row.metric.counted]
+    peers = [each for each in compared if not each.row.metric.counted and each.other not in FLOORS]
+    verdicts = [each.verdict for each in peers]
     yield "<h1>Latency benchmark of speech clients</h1>"
     yield (
         f"<p class='soft'>{_safe(meta['date'])} · {_safe(machine['cpu'])}, {machine['cores']} cores · "
@@ -119,8 +122,8 @@ def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
         )
     yield (
         "<p>Every contender speaks to the same simulators over loopback, in a process of its own, in turn. Of "
-        f"{len(verdicts)} comparisons of a median, voicetrio is ahead in {verdicts.count('ahead')} and behind in "
-        f"{verdicts.count('behind')}; in {verdicts.count('even')} the interval of the ratio holds 1.</p>"
+        f"{len(verdicts)} medians that can be compared with a peer's, floors left out, voicetrio is ahead in {verdicts.count('ahead')} and behind in "
+        f"{verdicts.count('behind')}; in {verdicts.count('even')} the interval of the ratio holds 1, or there are too few figures to tell.</p>"
     )
     yield (
         "<nav><a href='#exact'>Exactness</a><a href='#timeline'>One interruption</a><a href='#distributions'>"

@@ -96,7 +96,6 @@ class _Speaker(Speaker):
         self._tts = tts
         self._track = track
         self._marker = marker
-        self._interrupted = False
 
     async def speak(self, text: str) -> None:
         async def whole() -> AsyncGenerator[str, None]:  # noqa: ASYNC124  # it is what the plugins iterate over
