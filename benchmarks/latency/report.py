@@ -57,6 +57,7 @@ svg .call { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 4 3; }
 svg .heard-old { fill: var(--old); } svg .heard-stale { fill: var(--bad); } svg .heard-next { fill: var(--next); }
 .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 6px 28px; }
 .key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin: 0 4px -1px 10px; }
+.named { white-space: nowrap; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; width: 100%;
   font-variant-numeric: tabular-nums; } th { text-align: left; border-bottom: 2px solid var(--rule);
   padding: 4px 10px 4px 0; vertical-align: bottom; } td { border-bottom: 1px solid var(--rule);
@@ -122,8 +123,9 @@ def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
         )
     yield (
         "<p>Every contender speaks to the same simulators over loopback, in a process of its own, in turn. Of "
-        f"{len(verdicts)} medians that can be compared with a peer's, floors left out, voicetrio is ahead in {verdicts.count('ahead')} and behind in "
-        f"{verdicts.count('behind')}; in {verdicts.count('even')} the interval of the ratio holds 1, or there are too few figures to tell.</p>"
+        f"{len(verdicts)} medians that can be compared with a peer's, floors left out, voicetrio is ahead in "
+        f"{verdicts.count('ahead')} and behind in {verdicts.count('behind')}; in {verdicts.count('even')} the interval "
+        "of the ratio holds 1, or there are too few figures to tell.</p>"
     )
     yield (
         "<nav><a href='#exact'>Exactness</a><a href='#timeline'>One interruption</a><a href='#distributions'>"
@@ -170,9 +172,10 @@ def _timelines(results: Results) -> Iterator[str]:
     yield "<h2 id='timeline'>One interruption, as it went</h2>"
     yield (
         "<p>The first interruption of the first round. Each mark is audio that reached the consumer at that time: "
-        "<span class='key' style='background:var(--old)'></span>of the turn that was interrupted, "
-        "<span class='key' style='background:var(--bad)'></span>of the same turn after the call had returned, "
-        "<span class='key' style='background:var(--next)'></span>of the turn that was asked for next. "
+        "<span class='named'><span class='key' style='background:var(--old)'></span>of the turn that was interrupted,"
+        "</span> <span class='named'><span class='key' style='background:var(--bad)'></span>of the same turn after the "
+        "call had returned,</span> <span class='named'><span class='key' style='background:var(--next)'></span>of the "
+        "turn that was asked for next.</span> "
         "The dashed line is the call.</p>"
     )
     for provider, timelines in results.timelines.items():

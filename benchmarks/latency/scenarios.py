@@ -189,32 +189,76 @@ async def receive(bench: Bench) -> dict[str, Any]:
     return await _measured(bench, speakers)
 
 
-async def _measured(bench: Bench, speakers: list[Callable[[Any, Any], Awaitable[int]]]) -> Any:
-    ready, go = [bench.runtime.event() for _ in speakers], bench.runtime.event()
+async def _measured(bench: Bench, speakers: list[Callable[[Any, Any, Any], Awaitable[int]]]) -> Any:
+    party = _Party(bench, len(speakers))
     heard: list[int] = []
 
-    async def one(work: Any, ready: Any) -> None:
-        heard.append(await work(ready, go))
+    async def one(work: Any, number: int) -> None:
+        heard.append(await work(party.ready[number], party.go, lambda: party.leave(number)))
 
     jobs = [
-        bench.runtime.start(lambda work=work, each=each: one(work, each))
-        for work, each in zip(speakers, ready, strict=True)
+        party.start(number, lambda work=work, number=number: one(work, number)) for number, work in enumerate(speakers)
     ]
-    for each in ready:
-        await each.wait()
-    gc.collect()
-    cpu, wall = time.process_time(), time.perf_counter()
-    go.set()
+    await party.gathered(bench.command["timeout"])
+    usage = await party.measure(bench.command["timeout"])
     hung = 0
     for job in jobs:
-        hung += not await bench.finish(job, bench.command["timeout"])
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        hung += not await bench.finish(job)
     errors = [job.error for job in jobs if job.error]
-    return {"cpu_s": cpu, "wall_s": wall, "samples": sum(heard), "hung": hung, "errors": errors[:3]}
+    return {**usage, "samples": sum(heard), "hung": hung, "errors": errors[:3]}
+
+
+class _Party:
+    """Sessions that begin together and leave together, so that opening and closing are not measured.
+
+    Attributes:
+        ready: set by each session when it is connected.
+        go: set when all may begin.
+    """
+
+    def __init__(self, bench: Bench, count: int) -> None:
+        self.ready = [bench.runtime.event() for _ in range(count)]
+        self.go = bench.runtime.event()
+        self._done = [bench.runtime.event() for _ in range(count)]
+        self._over = bench.runtime.event()
+        self._runtime = bench.runtime
+
+    def start(self, number: int, work: Callable[[], Awaitable[object]]) -> Job:
+        """Start a session; one that fails holds nobody up."""
+
+        async def run() -> None:
+            try:
+                await work()
+            finally:
+                self.ready[number].set()
+                self._done[number].set()
+
+        return self._runtime.start(run)
+
+    async def gathered(self, seconds: float) -> None:
+        """Wait until all are ready."""
+        for event in self.ready:
+            await self._runtime.within(seconds, event.wait)
+
+    async def leave(self, number: int) -> None:
+        """Called by a session that is done: wait for the others."""
+        self._done[number].set()
+        await self._over.wait()
+
+    async def measure(self, seconds: float) -> dict[str, float]:
+        """Let them begin, and measure until the last is done."""
+        gc.collect()
+        cpu, wall = time.process_time(), time.perf_counter()
+        self.go.set()
+        for event in self._done:
+            await self._runtime.within(max(0.0, wall + seconds - time.perf_counter()), event.wait)
+        usage = {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
+        self._over.set()
+        return usage
 
 
 def _speak_and_count(bench: Bench) -> Any:
-    async def work(ready: Any, go: Any) -> int:
+    async def work(ready: Any, go: Any, leave: Any) -> int:
         heard = bench.heard(keep=False)
         async with bench.session(heard) as speaker:
             for _ in range(bench.command.get("warm", 1)):
@@ -225,6 +269,7 @@ def _speak_and_count(bench: Bench) -> Any:
             await speaker.speak(bench.command["text"])
             # Some return before their audio has come: the scenario waits for all of it, up to its timeout.
             await bench.runtime.within(bench.command["settle"], lambda: heard.until(before + bench.command["expected"]))
+            await leave()
             return heard.samples - before
 
     return work
@@ -235,15 +280,15 @@ async def many(bench: Bench) -> dict[str, Any]:
     command = bench.command
     records: list[dict[str, Any]] = []
     runtime, opened = bench.runtime, bench.connections.opened
-    ready, go = [runtime.event() for _ in range(command["sessions"])], runtime.event()
+    party = _Party(bench, command["sessions"])
 
     async def one(number: int) -> None:
         pause = random.Random(f"{command.get('seed', 0)}/{number}")
         label = command["label"] + number
         heard = bench.heard()
         async with bench.session(heard) as speaker:
-            ready[number].set()
-            await go.wait()
+            party.ready[number].set()
+            await party.go.wait()
             await runtime.sleep(pause.uniform(0, command["spread"]))
             began = now()
             job = bench.speak(speaker, f"a{label:05} {command['text']}", heard)
@@ -270,29 +315,26 @@ async def many(bench: Bench) -> dict[str, Any]:
                     "heard": heard,
                 }
             )
+            await party.leave(number)
 
     jobs = []
     for number in range(command["sessions"]):
-        jobs.append(runtime.start(lambda number=number: one(number)))
+        jobs.append(party.start(number, lambda number=number: one(number)))
         if number % 20 == 19:
-            await ready[number - 19].wait()  # not all handshakes at once
-    for event, job in zip(ready, jobs, strict=True):
-        await runtime.within(2 * PATIENCE, event.wait)
-        if job.error:
-            return {"error": job.error}
-    gc.collect()
-    memory, tasks, cpu, wall = resident(), runtime.tasks(), time.process_time(), time.perf_counter()
-    go.set()
-    for job in jobs:
-        await bench.finish(job, command["timeout"] + 4 * PATIENCE)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+            await party.ready[number - 19].wait()  # not all handshakes at once
+    await party.gathered(2 * PATIENCE)
+    if errors := [job.error for job in jobs if job.error]:
+        return {"error": errors[0]}
+    memory, tasks = resident(), runtime.tasks()
+    usage = await party.measure(command["timeout"] + 4 * PATIENCE)
     spoken = resident()
+    for job in jobs:
+        await bench.finish(job)
     for record in records:
         record["chunks"] = bench.export(record.pop("heard"))
     return {
         "sessions": records,
-        "cpu_s": cpu,
-        "wall_s": wall,
+        **usage,
         "resident": memory,
         "resident_speaking": spoken,
         "tasks": tasks,
