@@ -138,6 +138,7 @@ def test_late_audio_is_what_comes_behind_its_place():
 # ---- the contract --------------------------------------------------------------------------------------------------
 
 FAKE = """
+import time
 from contextlib import asynccontextmanager
 from latency.contract import Contender, Speaker, serve
 
@@ -151,6 +152,10 @@ class Fake(Contender):
     @asynccontextmanager
     async def session(self, provider, url, heard):
         yield FakeSpeaker(heard)
+        if url == "ws://costly":
+            end = time.process_time() + 0.5
+            while time.process_time() < end:
+                pass
 
 class FakeSpeaker(Speaker):
     def __init__(self, heard):
@@ -218,6 +223,38 @@ def test_what_was_heard_of_a_streamed_text_comes_with_its_times(worker, tmp_path
     assert [samples for _time, samples in answer["chunks"]] == [480, 480]
     assert len(answer["turns"][0]["given_ns"]) == 2
     assert (tmp_path / "pcm").stat().st_size == 4 * 480
+
+
+def test_the_cpu_of_closing_is_not_that_of_receiving(worker, tmp_path):
+    how = {"sessions": 2, "first": "One.", "text": "Two.", "expected": 480, "settle": 5, "timeout": 20}
+
+    answer = worker.ask({**command("receive", tmp_path, **how), "url": "ws://costly"})
+
+    assert answer["samples"] == 2 * 480
+    assert answer["cpu_s"] < 0.5
+    assert (answer["hung"], answer["errors"]) == (0, [])
+
+
+def test_many_sessions_each_tell_what_they_heard(worker, tmp_path):
+    how = {"sessions": 3, "text": "one", "next": "two", "after": 1, "spread": 0.0, "timeout": 20, "label": 40}
+
+    answer = worker.ask(command("many", tmp_path, **how))
+
+    assert sorted(session["label"] for session in answer["sessions"]) == [40, 41, 42]
+    for session in answer["sessions"]:
+        assert [samples for _time, samples in session["chunks"]] == [480, 480]
+        assert session["hung"] == [False, False, False]
+    assert (tmp_path / "pcm").stat().st_size == 3 * 2 * 960
+
+
+def test_an_interruption_is_timed_and_labelled(worker, tmp_path):
+    answer = worker.ask(command("interrupt", tmp_path, turns=2, label=7, text="a", next="b", after=1, rest=0))
+
+    assert [turn["label"] for turn in answer["turns"]] == [7, 8]
+    for turn in answer["turns"]:
+        assert turn["called_ns"] <= turn["returned_ns"] <= turn["asked_ns"] <= turn["ended_ns"]
+        assert turn["reached"]
+    assert answer["connections"] == 0
 
 
 def test_a_contender_that_dies_is_said_to_have(tmp_path):
