@@ -24,6 +24,7 @@ processes = importlib.import_module("latency.processes")
 run = importlib.import_module("latency.run")
 report = importlib.import_module("latency.report")
 summary = importlib.import_module("latency.summary")
+terminal = importlib.import_module("latency.terminal")
 svg = importlib.import_module("latency.svg")
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
@@ -329,6 +330,17 @@ def test_the_report_shows_losses_as_plainly_as_wins_and_escapes_what_others_said
     assert "&lt;said&gt;" in page
     assert "<said>" not in page
     assert "a &lt;cpu&gt;" in page
+
+
+def test_the_table_for_a_document_leaves_the_floors_out(results):
+    results.add("warm.first_ms", "deepgram", "bare aiohttp", [1.0, 1.1, 1.2])
+
+    table = terminal.markdown(results)
+
+    assert "| warm request → first sample (ms) | deepgram | videosdk-agents | 1.02 |" in table
+    assert "bare aiohttp" not in table
+    widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
+    assert widths == {8}
 
 
 def test_every_class_of_colour_in_the_pictures_is_in_the_style_sheet(results):

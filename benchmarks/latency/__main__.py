@@ -9,7 +9,7 @@ from pathlib import Path
 from . import report
 from .processes import PEERS
 from .run import Run, entries_for, plan_for, read, write
-from .terminal import progress, show
+from .terminal import markdown, progress, show
 
 _OUT = Path(__file__).resolve().parents[1] / "out"
 
@@ -23,9 +23,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=_OUT)
     parser.add_argument("--from", dest="again", type=Path, metavar="JSON", help="show these results, run nothing")
+    parser.add_argument("--markdown", action="store_true", help="with --from: print the table for a document")
     options = parser.parse_args()
     if options.again is not None:
         results = read(options.again)
+        if options.markdown:
+            print(markdown(results), end="")
+            return 0
     else:
         if not PEERS.exists():
             print(f"{PEERS} is missing: `make bench-peers` makes it; without it only voicetrio and one floor can run")

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .plan import FLOORS
 from .summary import comparisons, number, rows, span
 
 if TYPE_CHECKING:
@@ -57,3 +58,24 @@ def show(results: Results) -> None:
         console.print(f"note: {note}", highlight=False, markup=False)
     meta = results.meta
     console.print(f"{meta['seconds']:.0f} s, of which {meta['cpu_seconds']:.0f} s of CPU", highlight=False)
+
+
+def markdown(results: Results) -> str:
+    """The same table for a document, peers only: the floors are in the report."""
+    meta = results.meta
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(meta["versions"].items()))
+    lines = [
+        f"{meta['date']}; {meta['machine']['cpu']}, {meta['machine']['cores']} cores; seed {meta['seed']}; "
+        f"{meta['seconds']:.0f} s; load before it {meta['load_before'][0]:.1f}; {versions}.",
+        "",
+        "| figure | provider | beside | ours | theirs | ratio of medians | ratio of p99 |",
+        "|---|---|---|---:|---:|---:|---:|",
+    ]
+    for each in comparisons(rows(results)):
+        if each.other in FLOORS:
+            continue
+        ratios = ["", ""] if each.row.metric.counted else [span(each.theirs.ratio), span(each.theirs.ratio_p99)]
+        figures = [number(cell.value.value) for cell in (each.ours, each.theirs)]
+        columns = [f"{each.row.title} ({each.row.metric.unit})", each.row.provider, each.other, *figures, *ratios]
+        lines.append(f"| {' | '.join(columns)} |")
+    return "\n".join(lines) + "\n"
