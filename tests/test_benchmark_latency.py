@@ -419,3 +419,18 @@ def test_voicetrio_itself_is_exact_in_a_small_run():
     assert len(found.values["interrupt.next_ms"]["deepgram"]["voicetrio"][0]) == 2
     assert {piece[2] for piece in found.timelines["deepgram"]["voicetrio"]["pieces"]} == {"old", "next"}
     assert told == [("deepgram interrupt voicetrio", 0.0)]
+
+
+def test_a_run_that_is_cut_short_tells_what_it_found():
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == "import")
+    scenario = attrs.evolve(scenario, rounds=2, providers=("deepgram",))
+
+    def tell(_what, share):
+        if share:
+            raise KeyboardInterrupt
+
+    found = run.Run([scenario], run.entries_for(["raw trio stream"]), 1, tell).run()
+
+    assert len(found.values["import.s"]["deepgram"]["raw trio stream"]) == 1
+    assert found.notes == ["the run was cut short"]
+    assert found.meta["cpu_seconds"] >= 0

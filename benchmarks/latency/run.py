@@ -78,7 +78,7 @@ class Run:
         return [entry for entry in self._entries if provider in entry.providers]
 
     def run(self) -> Results:
-        """Run all of it."""
+        """Run all of it, or up to a Ctrl-C: what was found until then is told."""
         began = time.perf_counter()
         self.results.meta = {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -89,17 +89,14 @@ class Run:
             "versions": {},
         }
         providers = dict.fromkeys(provider for each in self._plan for provider in each.providers)
-        for provider in providers:
-            self._run_provider(provider)
-        usage = os.times()
+        try:
+            for provider in providers:
+                self._run_provider(provider)
+        except KeyboardInterrupt:
+            self.results.note("the run was cut short")
+        before, usage = self._usage, os.times()
         self.results.meta["seconds"] = time.perf_counter() - began
-        self.results.meta["cpu_seconds"] = (
-            usage.children_user
-            + usage.children_system
-            + usage.user
-            + usage.system
-            - sum((self._usage.children_user, self._usage.children_system, self._usage.user, self._usage.system))
-        )
+        self.results.meta["cpu_seconds"] = sum(usage[:4]) - sum(before[:4])
         return self.results
 
     def _run_provider(self, provider: str) -> None:
