@@ -144,7 +144,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             name="idle",
             do="idle",
             options=paced,
-            command={"sessions": 20 if quick else 100, "text": "Hello.", "long": text_of(200)},
+            command={"sessions": 20 if quick else 50, "text": "Hello.", "long": text_of(200)},
             rounds=1,
             providers=("deepgram",) if quick else ("deepgram", "cartesia"),
             fresh=True,
@@ -199,7 +199,7 @@ def _many(sessions: int, rounds: int) -> Scenario:
         "next": text_of(25),
         "after": 4800,
         "spread": 1.0,
-        "timeout": 12.0,
+        "timeout": 8.0,
     }
     return Scenario(
         name=f"many-{sessions}",
