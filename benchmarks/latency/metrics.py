@@ -101,7 +101,6 @@ METRICS: tuple[Metric, ...] = (
     Metric("many.mute", "turns without a sound", "turns", "Of the two turns of a session.", True, "0"),
     Metric("idle.kib", "memory of an idle session", "KiB", "Connected and waiting.", goal="≤ 100 KiB"),
     Metric("idle.tasks", "tasks of an idle session", "tasks", "The adapter's consumer and its holder included."),
-    Metric("speaking.kib", "memory of a speaking session", "KiB", "Taken as its first audio is there."),
     Metric("close.ms", "leaving with a hostile server", "ms", "It never answers a Close.", goal="≤ 1000 ms"),
     Metric("close.tasks", "tasks left behind", "tasks", "0.05 s later.", True, "0"),
 )
@@ -216,7 +215,6 @@ def _idle(_scenario: Scenario, answer: Mapping[str, Any], _pcm: bytes, _labels: 
     return {
         "idle.kib": [answer["idle"]["bytes"] / 1024],
         "idle.tasks": [answer["idle"]["tasks"]],
-        "speaking.kib": [answer["speaking"]["bytes"] / 1024],
     }
 
 

@@ -144,7 +144,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             name="idle",
             do="idle",
             options=paced,
-            command={"sessions": 20 if quick else 50, "text": "Hello.", "long": text_of(200)},
+            command={"sessions": 20 if quick else 50, "text": "Hello."},
             rounds=1,
             providers=("deepgram",) if quick else ("deepgram", "cartesia"),
             fresh=True,

@@ -344,32 +344,22 @@ async def many(bench: Bench) -> dict[str, Any]:
 
 
 async def idle(bench: Bench) -> dict[str, Any]:
-    """Bytes and tasks of a session that is connected and idle, and of one that speaks."""
+    """Bytes and tasks of a session that is connected and idle."""
     async with bench.session(heard := bench.heard(keep=False)) as speaker:  # what is made once is made now
         await speaker.speak(bench.command["text"])
     del heard, speaker
-    quiet = await _growth(bench, None)
-    speaking = await _growth(bench, bench.command["long"])
-    return {"idle": quiet, "speaking": speaking}
+    return {"idle": await _growth(bench)}
 
 
-async def _growth(bench: Bench, text: str | None) -> dict[str, float]:
+async def _growth(bench: Bench) -> dict[str, float]:
     runtime, count = bench.runtime, bench.command["sessions"]
     over = runtime.event()
 
     async def one(ready: Any) -> None:
         heard = bench.heard(keep=False)
-        async with bench.session(heard) as speaker:
-            if text is None:
-                ready.set()
-                await over.wait()
-                return
-            job = runtime.start(lambda: speaker.speak(text))
-            await runtime.within(PATIENCE, lambda: heard.until(1))
+        async with bench.session(heard):
             ready.set()
             await over.wait()
-            await speaker.interrupt()
-            await bench.finish(job)
 
     gc.collect()
     before, tasks = resident(), runtime.tasks()
