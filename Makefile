@@ -17,10 +17,10 @@ endif
 NOT_ASYNC := ASYNC114,ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint soak sessions frames footprint clean help
+.PHONY: demo test lint soak sessions frames footprint bench bench-quick bench-peers clean help
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
 
 $(BIN)/python:
 	@$(venv)
@@ -55,5 +55,29 @@ frames: $(VENV)/.extra-test ## a million frames through a denoiser, with losses,
 footprint: $(VENV)/.extra-test ## time and memory of the import, and memory of an idle session
 	@$(BIN)/python benchmarks/footprint.py $(ARGS)
 
+# What we are measured against lives apart, so that it can neither bring nor need a version of ours.
+PEERS := .venv-peers
+PEER_PACKAGES := videosdk-agents videosdk-plugins-deepgram videosdk-plugins-lmnt videosdk-plugins-cartesia \
+	videosdk-plugins-smallestai deepgram-sdk cartesia lmnt aiohttp
+
+$(PEERS)/.installed:
+	@echo "installing the peers into $(PEERS) …"
+ifeq ($(UV),)
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(PEER_PACKAGES)
+else
+	@$(UV) venv --quiet --clear --python $(PYTHON) $(PEERS)
+	@$(UV) pip install --quiet --python $(PEERS)/bin/python $(PEER_PACKAGES)
+endif
+	@touch $@
+
+bench-peers: $(PEERS)/.installed ## install what voicetrio is measured against, from PyPI
+
+bench: $(VENV)/.extra-bench bench-peers ## measure voicetrio beside its peers: benchmarks/out/report.html, under 15 minutes
+	@cd benchmarks && ../$(BIN)/python -m latency $(ARGS)
+
+bench-quick: $(VENV)/.extra-bench bench-peers ## the same with fewer rounds and two providers, under 3 minutes
+	@cd benchmarks && ../$(BIN)/python -m latency --quick $(ARGS)
+
 clean: ## remove the environment and what the targets wrote
-	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) benchmarks/out demo build dist .mypy_cache .pytest_cache .ruff_cache

@@ -8,6 +8,7 @@ from .. import __version__
 from ..errors import AuthenticationError, BadRequest, ConfigurationError, InputError, VoiceTrioError
 from ..simulators._voice import VoiceError
 from ._status import FAILED, INTERRUPTED, USAGE
+from .bench import bench
 from .chat import chat
 from .demo import demo
 from .denoise import denoise
@@ -35,7 +36,7 @@ def _commands() -> None:
     """Realtime speech on trio."""
 
 
-for _command in (say, transcribe, denoise, chat, simulate, demo):
+for _command in (say, transcribe, denoise, chat, simulate, demo, bench):
     _commands.add_command(_command)
 
 

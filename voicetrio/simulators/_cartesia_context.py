@@ -148,7 +148,8 @@ class Context:
             self._drop(cleared=False)
 
     def _check(self, request: Generation) -> None:
-        checked = self._options.empty_final_checked or request.transcript or request.more
+        repeated = self._options.empty_final_checked or request.transcript or request.more
+        checked = repeated and self._options.constant_fields == "checked"
         if checked and request.constant != self._first.constant:
             names = sorted(
                 name

@@ -62,6 +62,8 @@ class CartesiaOptions(SpeechOptions):
             context releases text.
         initial_transcript: ``checked``, a context may not begin with a text of no letter and no digit; ``any``.
         empty_final_checked: whether the empty request that ends a context must repeat the context's fields as well.
+        constant_fields: ``checked``, a request whose fields differ from its context's first is refused, as documented;
+            ``any``, it is taken: a published client ends its contexts with fewer fields.
         context_expiry: seconds after its last audio at which a context with nothing to say expires.
         done_after_expiry: whether an expired context is reported by done.
 
@@ -95,6 +97,7 @@ class CartesiaOptions(SpeechOptions):
     release: Literal["sentence", "delay"] = "sentence"
     initial_transcript: Literal["checked", "any"] = "checked"
     empty_final_checked: bool = True
+    constant_fields: Literal["checked", "any"] = "checked"
     context_expiry: float = attrs.field(default=1.0, validator=at_least(0))
     done_after_expiry: bool = False
 

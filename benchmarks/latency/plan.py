@@ -1,0 +1,215 @@
+"""Who runs, what is asked of them, and how often."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .processes import PEERS
+
+MS_PER_CHAR = 57
+"""Milliseconds of audio for each character: a turn is seldom a whole number of frames, as in life."""
+
+SAMPLES_PER_CHAR = 24 * MS_PER_CHAR
+
+_TEXT = "all of this is one sentence that goes on and on so that somebody can cut it off in the midst of it "
+
+
+@attrs.frozen
+class Entry:
+    """A contender of the run."""
+
+    name: str
+    module: str
+    python: str | Path
+    providers: tuple[str, ...]
+
+
+_ALL = ("deepgram", "lmnt", "cartesia", "smallest")
+
+OURS = "voicetrio"
+ORIGINALS = "videosdk-agents"
+
+ENTRIES = (
+    Entry(OURS, "latency.contenders.ours", sys.executable, _ALL),
+    Entry(ORIGINALS, "latency.contenders.videosdk_agents", PEERS, _ALL),
+    Entry("deepgram-sdk", "latency.contenders.deepgram_sdk", PEERS, ("deepgram",)),
+    Entry("lmnt-sdk", "latency.contenders.lmnt_sdk", PEERS, ("lmnt",)),
+    Entry("cartesia-sdk", "latency.contenders.cartesia_sdk", PEERS, ("cartesia",)),
+    Entry("bare aiohttp", "latency.contenders.floor_aiohttp", PEERS, ("deepgram",)),
+    Entry("raw trio stream", "latency.contenders.floor_trio", sys.executable, ("deepgram",)),
+)
+FLOORS = ("bare aiohttp", "raw trio stream")
+
+BASE: dict[str, dict[str, object]] = {
+    "deepgram": {"flush_limit": 0, "characters_limit": 0, "session_limit": "none"},
+    "lmnt": {"reset_runs_on": "no"},
+    "cartesia": {"cancel": "immediate", "constant_fields": "any"},
+    "smallest": {},
+}
+"""How each simulator behaves in every scenario: no limits, and cancelling works wherever the protocol has it."""
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """A command of the contract, and the simulator that it meets.
+
+    Attributes:
+        name: of the scenario in the results.
+        do: the command.
+        options: of the simulator.
+        command: its arguments.
+        rounds: how often every contender runs it, in turn.
+        providers: for which.
+        log: whether the simulator's log is read, to know whose each sample is.
+        fresh: whether each run is in a fresh process.
+        timeout: seconds after which a contender is given up.
+    """
+
+    name: str
+    do: str
+    options: dict[str, object] = attrs.field(factory=dict)
+    command: dict[str, Any] = attrs.field(factory=dict)
+    rounds: int = 3
+    providers: tuple[str, ...] = _ALL
+    log: bool = False
+    fresh: bool = False
+    timeout: float = 120.0
+
+
+def text_of(characters: int) -> str:
+    """A text of so many characters without the end of a sentence in it."""
+    return (_TEXT * (characters // len(_TEXT) + 1))[:characters].strip().ljust(characters, "x")
+
+
+def samples_of(text: str) -> int:
+    """How long its audio is."""
+    return len(text) * SAMPLES_PER_CHAR
+
+
+def scenarios(*, quick: bool) -> list[Scenario]:
+    """The scenarios of a run, in order."""
+    rounds = 2 if quick else 3
+    some = ("deepgram", "cartesia") if quick else _ALL
+    burst, paced = {"speed": "inf", "first_audio": 0}, {"speed": 1, "first_audio": 0}
+    brisk = {"speed": 4, "first_audio": 0}
+    return [
+        Scenario(name="import", do="prepare", rounds=1 if quick else 3, providers=some, fresh=True),
+        Scenario(
+            name="cold",
+            do="cold",
+            options=burst,
+            command={"turns": 4 if quick else 8, "text": "Hello."},
+            rounds=rounds,
+            providers=some,
+        ),
+        _warm("warm", {"speed": 20, "first_audio": 0}, quick=quick, rounds=rounds, providers=some),
+        _warm("warmburst", burst, quick=quick, rounds=rounds, providers=some),
+        _interruptions("interrupt", brisk, quick=quick, providers=some),
+        _interruptions(
+            "runon",
+            {**brisk, "reset_runs_on": "yes"},
+            quick=quick,
+            providers=tuple(each for each in some if each == "lmnt"),
+        ),
+        _interruptions(
+            "runon",
+            {**brisk, "cancel": "run_on"},
+            quick=quick,
+            providers=("cartesia",),
+        ),
+        Scenario(
+            name="stream",
+            do="stream",
+            options=burst,
+            command={
+                "turns": 2 if quick else 5,
+                "gap": 0.1,
+                "sentences": ["This is the first. ", "Here is the second. ", "That was all. "],
+            },
+            rounds=rounds,
+            providers=some,
+            log=True,
+        ),
+        _receive("paced", paced, sessions=10, characters=44 if quick else 60, rounds=rounds, providers=some),
+        _receive("burst", burst, sessions=1, characters=1053, rounds=rounds, providers=some),
+        *(
+            _many(sessions, rounds=1 if quick or sessions > 1 else 3)
+            for sessions in ((20,) if quick else (1, 20, 100, 500))
+        ),
+        Scenario(
+            name="idle",
+            do="idle",
+            options=paced,
+            command={"sessions": 20 if quick else 50, "text": "Hello."},
+            rounds=1,
+            providers=("deepgram",) if quick else ("deepgram", "cartesia"),
+            fresh=True,
+        ),
+        Scenario(
+            name="close",
+            do="close",
+            options={**paced, "never_close": "yes"},
+            command={"turns": 1, "text": text_of(100), "timeout": 4.0 if quick else 12.0},
+            rounds=1,
+            providers=("deepgram",) if quick else ("deepgram", "lmnt"),
+            fresh=True,
+        ),
+    ]
+
+
+def _interruptions(name: str, options: dict[str, object], *, quick: bool, providers: tuple[str, ...]) -> Scenario:
+    command = {"turns": 4 if quick else 8, "text": text_of(54), "next": "and now", "after": 4800}
+    rounds = 2 if quick or name == "runon" else 3
+    return Scenario(
+        name=name, do="interrupt", options=options, command=command, rounds=rounds, providers=providers, log=True
+    )
+
+
+def _warm(name: str, options: dict[str, object], *, quick: bool, rounds: int, providers: tuple[str, ...]) -> Scenario:
+    command = {"turns": 40 if quick else 100, "drop": 10, "text": "Hello there.", "seconds": 1.0 if quick else 1.5}
+    return Scenario(name=name, do="warm", options=options, command=command, rounds=rounds, providers=providers)
+
+
+def _receive(name: str, options: dict[str, object], **how: Any) -> Scenario:
+    text = text_of(how["characters"])
+    seconds = 0.001 * MS_PER_CHAR * len(text) if options["speed"] == 1 else 2.0
+    # The originals keep what is shorter than a frame of 20 ms back: nobody waits for that.
+    expected = samples_of(text) - 480
+    command = {
+        "sessions": how["sessions"],
+        "text": text,
+        "first": "Hello there.",
+        "expected": expected,
+        "settle": 1.0,
+        "timeout": seconds + 5,
+    }
+    return Scenario(
+        name=name, do="receive", options=options, command=command, rounds=how["rounds"], providers=how["providers"]
+    )
+
+
+def _many(sessions: int, rounds: int) -> Scenario:
+    command = {
+        "sessions": sessions,
+        "text": text_of(64),
+        "next": text_of(25),
+        "after": 4800,
+        "spread": 1.0,
+        "timeout": 8.0,
+    }
+    return Scenario(
+        name=f"many-{sessions}",
+        do="many",
+        # A little faster than it plays, so that the simulator's own drift makes no frame late.
+        options={"speed": 1.05, "first_audio": 0, "frame_ms": 100},
+        command=command,
+        rounds=rounds,
+        providers=("deepgram",),
+        log=True,
+        fresh=True,
+        timeout=90.0,
+    )

@@ -1,0 +1,278 @@
+"""The report: one page of HTML that needs nothing else, in light and dark."""
+
+from __future__ import annotations
+
+import html
+import itertools
+from typing import TYPE_CHECKING
+
+from . import charts
+from .metrics import BY_KEY
+from .plan import FLOORS
+from .stats import Rounds, quantile
+from .summary import Comparison, Row, comparisons, number, rows, span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from .run import Results
+
+_DISTRIBUTIONS = (
+    "warm.first_ms",
+    "warmburst.first_ms",
+    "interrupt.next_ms",
+    "interrupt.free_ms",
+    "cold.first_ms",
+    "stream.first_ms",
+)
+_GROWTH = (
+    ("many.first_ms", 0.5, "request → first sample, median"),
+    ("many.first_ms", 0.99, "request → first sample, p99"),
+    ("many.next_ms", 0.5, "interruption → next first sample, median"),
+    ("many.next_ms", 0.99, "interruption → next first sample, p99"),
+    ("many.cpu_ms", 0.5, "CPU of a session"),
+    ("many.late", None, "late audio"),
+)
+
+_STYLE = """
+:root { --paper: #fff; --ink: #1b1f24; --soft: #59636e; --rule: #d8dee4; --band: #f6f8fa; --good: #116329;
+  --bad: #b3261e; --c0: #0b57d0; --c1: #c2410c; --c2: #7c3aed; --c3: #0f766e; --c4: #a21caf; --c5: #6b7280;
+  --c6: #92790b; --next: #0b57d0; --old: #8b949e; }
+@media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --ink: #e6edf3; --soft: #9198a1; --rule: #30363d;
+  --band: #161b22; --good: #56d364; --bad: #ff7b72; --c0: #79b8ff; --c1: #ffa657; --c2: #c4a7ff; --c3: #4fd1c5;
+  --c4: #f0a6ff; --c5: #a8b1bb; --c6: #e3c341; --next: #79b8ff; --old: #8b949e; } }
+* { box-sizing: border-box; }
+body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 1000px;
+  margin: 0 auto; padding: 24px 20px 80px; }
+h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 20px; margin: 44px 0 6px; } h3 { font-size: 15px;
+  margin: 22px 0 2px; }
+p, li { max-width: 75ch; } .soft { color: var(--soft); } nav a { margin-right: 14px; } a { color: var(--c0); }
+svg { width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; } svg text { fill: var(--ink); }
+svg .tick, svg .axis { fill: var(--soft); } svg .grid { stroke: var(--rule); stroke-width: 1; }
+svg .value { fill: var(--soft); font-variant-numeric: tabular-nums; }
+svg .whisker { stroke-width: 2; } svg .median { stroke: var(--ink); stroke-width: 2.5; } svg .half { opacity: 0.75; }
+svg .hollow { fill: var(--paper); stroke-width: 2; } svg .curve { fill: none; stroke-width: 2; }
+svg .call { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 4 3; }
+svg .heard-old { fill: var(--old); } svg .heard-stale { fill: var(--bad); } svg .heard-next { fill: var(--next); }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 6px 28px; }
+.key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin: 0 4px -1px 10px; }
+.named { white-space: nowrap; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; width: 100%;
+  font-variant-numeric: tabular-nums; } th { text-align: left; border-bottom: 2px solid var(--rule);
+  padding: 4px 10px 4px 0; vertical-align: bottom; } td { border-bottom: 1px solid var(--rule);
+  padding: 3px 10px 3px 0; vertical-align: top; } td { white-space: nowrap; } td[colspan] { white-space: normal; }
+.n { text-align: right; }
+tr.group td { background: var(--band); font-weight: 600; padding: 6px; } .ahead { color: var(--good); }
+.behind { color: var(--bad); } details { margin: 8px 0; } code { background: var(--band); padding: 1px 4px; }
+"""
+
+
+def _colours() -> str:
+    parts = []
+    for number_ in range(7):
+        colour = f"var(--c{number_})"
+        parts.append(f"svg .c{number_} {{ stroke: {colour}; fill: {colour}; }}")
+        parts.append(f"svg text.c{number_} {{ stroke: none; }}")
+        parts.append(f"svg .hollow.c{number_} {{ fill: var(--paper); }} svg .curve.c{number_} {{ fill: none; }}")
+    return "\n".join(parts)
+
+
+def write(results: Results, path: Path) -> None:
+    """Write the page."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(results), encoding="utf-8")
+
+
+def render(results: Results) -> str:
+    """The page."""
+    all_rows = rows(results)
+    compared = list(comparisons(all_rows))
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+        "<meta name='viewport' content='width=device-width, initial-scale=1'>",
+        "<meta name='color-scheme' content='light dark'><title>voicetrio: latency benchmark</title>",
+        f"<style>{_STYLE}{_colours()}</style></head><body>",
+        *_head(results, compared),
+        *_exactness(all_rows),
+        *_timelines(results),
+        *_distributions(results),
+        *_growth(results),
+        *_ratios(compared),
+        *_method(results),
+        "</body></html>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
+    meta = results.meta
+    machine = meta["machine"]
+    peers = [each for each in compared if not each.row.metric.counted and each.other not in FLOORS]
+    verdicts = [each.verdict for each in peers]
+    yield "<h1>Latency benchmark of speech clients</h1>"
+    yield (
+        f"<p class='soft'>{_safe(meta['date'])} · {_safe(machine['cpu'])}, {machine['cores']} cores · "
+        f"{meta['seconds']:.0f} s, {meta['cpu_seconds']:.0f} s of CPU · seed {meta['seed']}"
+        f"{'' if meta['pinned'] else ' · processes not pinned'} · load before it {meta['load_before'][0]:.1f}</p>"
+    )
+    if meta["load_before"][0] > 1:
+        yield (
+            "<p><strong>The machine was busy with something else when this run began: take its figures for a try, "
+            "not for a result.</strong></p>"
+        )
+    yield (
+        "<p>Every contender speaks to the same simulators over loopback, in a process of its own, in turn. Of "
+        f"{len(verdicts)} medians that can be compared with a peer's, floors left out, voicetrio is ahead in "
+        f"{verdicts.count('ahead')} and behind in {verdicts.count('behind')}; in {verdicts.count('even')} the interval "
+        "of the ratio holds 1, or there are too few figures to tell.</p>"
+    )
+    yield (
+        "<nav><a href='#exact'>Exactness</a><a href='#timeline'>One interruption</a><a href='#distributions'>"
+        "Distributions</a><a href='#growth'>Growth</a><a href='#ratios'>All ratios</a>"
+        "<a href='#method'>Method</a></nav>"
+    )
+
+
+def _exactness(all_rows: list[Row]) -> Iterator[str]:
+    keys = (
+        "interrupt.stale",
+        "interrupt.lost",
+        "interrupt.doubled",
+        "interrupt.mute",
+        "interrupt.hung",
+        "interrupt.connections",
+        "stream.missing",
+    )
+    found = {(row.metric.key, row.provider): row for row in all_rows if row.metric.key in keys}
+    providers = list(dict.fromkeys(provider for _, provider in found))
+    yield "<h2 id='exact'>Is an interruption exact?</h2>"
+    yield (
+        "<p>Every sample tells which turn it belongs to, and where. A sample is <em>stale</em> if it is of the "
+        "interrupted turn and reached the consumer after the interrupting call had returned; <em>lost</em> if it is "
+        "missing before the cut, or anywhere in the turn that follows. Means for each interruption.</p>"
+    )
+    yield "<div class='scroll'><table><tr><th>provider</th><th>contender</th>"
+    yield "".join(f"<th class='n'>{_safe(BY_KEY[key].title)}</th>" for key in keys) + "</tr>"
+    for provider in providers:
+        names = dict.fromkeys(name for key in keys if (key, provider) in found for name in found[key, provider].cells)
+        for name in names:
+            yield f"<tr><td>{_safe(provider)}</td><td>{_safe(name)}</td>"
+            for key in keys:
+                row = found.get((key, provider))
+                cell = row.cells.get(name) if row else None
+                value = cell.value.value if cell else float("nan")
+                wrong = value > 0 and BY_KEY[key].goal == "0"
+                yield f"<td class='n{' behind' if wrong else ''}'>{number(value)}</td>"
+            yield "</tr>"
+    yield "</table></div>"
+
+
+def _timelines(results: Results) -> Iterator[str]:
+    yield "<h2 id='timeline'>One interruption, as it went</h2>"
+    yield (
+        "<p>The first interruption of the first round. Each mark is audio that reached the consumer at that time: "
+        "<span class='named'><span class='key' style='background:var(--old)'></span>of the turn that was interrupted,"
+        "</span> <span class='named'><span class='key' style='background:var(--bad)'></span>of the same turn after the "
+        "call had returned,</span> <span class='named'><span class='key' style='background:var(--next)'></span>of the "
+        "turn that was asked for next.</span> "
+        "The dashed line is the call.</p>"
+    )
+    for provider, timelines in results.timelines.items():
+        yield f"<h3>{_safe(provider)}</h3>{charts.interruption(timelines, f'One interruption, {provider}')}"
+
+
+def _distributions(results: Results) -> Iterator[str]:
+    yield "<h2 id='distributions'>Distributions</h2>"
+    yield (
+        "<p>Box: the middle half. Line: 5th to 95th percentile. Bar: the median, also written at the right. Ring: the "
+        "99th percentile. Further left is faster. Rest the pointer on a box for its figures.</p>"
+    )
+    for key in _DISTRIBUTIONS:
+        if key not in results.values:
+            continue
+        metric = BY_KEY[key]
+        yield f"<h3>{_safe(metric.title)}</h3><p class='soft'>{_safe(metric.meaning)}</p>"
+        for provider, contenders in results.values[key].items():
+            yield f"<p class='soft'>{_safe(provider)}</p>"
+            yield charts.distribution(contenders, metric.unit, f"{metric.title}, {provider}")
+
+
+def _growth(results: Results) -> Iterator[str]:
+    found = {key for key in results.values if key.startswith("many.")}
+    if not found:
+        return
+    yield "<h2 id='growth'>Many sessions in one process</h2>"
+    yield (
+        "<p>Deepgram's protocol; every session speaks at real-time pace, is interrupted once, and speaks again. Both "
+        "axes of the first five are logarithmic. A contender without a line gave no figure: none of its next turns "
+        "sounded.</p><div class='two'>"
+    )
+    for key, q, title in _GROWTH:
+        curves: dict[str, dict[int, float]] = {}
+        for full in found:
+            name, _, size = full.partition("@")
+            if name != key:
+                continue
+            for contender, rounds in results.values[full].get("deepgram", {}).items():
+                curves.setdefault(contender, {})[int(size)] = _of(rounds, q)
+        picture = charts.growth(curves, BY_KEY[key].unit, title, log=q is not None)
+        yield f"<div><h3>{_safe(title)}</h3>{picture}</div>"
+    yield "</div>"
+
+
+def _of(rounds: Rounds, q: float | None) -> float:
+    if q is not None:
+        return quantile(rounds, q)
+    figures = [figure for each in rounds for figure in each]
+    return sum(figures) / len(figures) if figures else float("nan")
+
+
+def _ratios(compared: list[Comparison]) -> Iterator[str]:
+    yield "<h2 id='ratios'>All ratios</h2>"
+    yield (
+        "<p>Ours over theirs: below 1, voicetrio is ahead. In brackets the interval that holds 95 % of 1,000 bootstrap "
+        "draws over rounds. <span class='ahead'>Green</span>: the whole interval is below 1. <span class='behind'>Red"
+        "</span>: above. Of counts the mean is shown, and no ratio.</p>"
+    )
+    yield "<div class='scroll'><table><tr><th>provider</th><th>beside</th><th class='n'>ours</th>"
+    yield "<th class='n'>theirs</th><th class='n'>ratio of medians</th><th class='n'>ratio of p99</th>"
+    yield "<th class='n'>n</th></tr>"
+    for title, group in itertools.groupby(compared, key=lambda each: (each.row.title, each.row.metric)):
+        name, metric = title
+        goal = f" · goal {metric.goal}" if metric.goal else ""
+        yield (
+            f"<tr class='group'><td colspan='7'>{_safe(name)}, {_safe(metric.unit)}{_safe(goal)} "
+            f"<span class='soft' style='font-weight:400'>{_safe(metric.meaning)}</span></td></tr>"
+        )
+        for each in group:
+            counted = metric.counted
+            yield (
+                f"<tr><td>{_safe(each.row.provider)}</td><td>{_safe(each.other)}</td>"
+                f"<td class='n'>{number(each.ours.value.value)}</td>"
+                f"<td class='n'>{number(each.theirs.value.value)}</td>"
+                f"<td class='n {each.verdict}'>{each.verdict if counted else span(each.theirs.ratio)}</td>"
+                f"<td class='n'>{'' if counted else span(each.theirs.ratio_p99)}</td>"
+                f"<td class='n'>{each.theirs.count}</td></tr>"
+            )
+    yield "</table></div>"
+
+
+def _method(results: Results) -> Iterator[str]:
+    yield "<h2 id='method'>Method, versions and troubles</h2>"
+    yield (
+        "<p>Simulators and contenders run in processes of their own, pinned to different cores. Rounds are interleaved "
+        "and their order rotates; the first turns of a session are dropped. The simulator answers at once, so nothing "
+        "has to be subtracted. What the figures mean, and what they cannot say: <code>docs/benchmarks.md</code>.</p>"
+    )
+    yield _list("Troubles on the way", results.notes or ["none"])
+    versions = results.meta["versions"]
+    yield _list("Versions", [f"{name} {version}" for name, version in sorted(versions.items())])
+
+
+def _list(title: str, items: Iterable[str]) -> str:
+    return f"<h3>{title}</h3><ul>" + "".join(f"<li>{_safe(item)}</li>" for item in items) + "</ul>"
+
+
+def _safe(text: object) -> str:
+    return html.escape(str(text))

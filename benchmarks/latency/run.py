@@ -1,0 +1,268 @@
+"""The run: every scenario, every provider, every contender, round after round in rotated order."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from .metrics import figures, timeline
+from .plan import BASE, ENTRIES, MS_PER_CHAR, Entry, Scenario, scenarios
+from .processes import ContenderFailed, SimulatorProcess, Worker, cores, simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_LABELS = 100_000
+
+
+@attrs.define
+class Results:
+    """What a run found; as JSON, what the report is made of.
+
+    Attributes:
+        meta: machine, versions, seed, times.
+        values: figures by metric, provider and contender, round by round.
+        timelines: one interruption for each provider and contender.
+        notes: what went wrong or must be known to read the figures.
+    """
+
+    meta: dict[str, Any] = attrs.Factory(dict)
+    values: dict[str, dict[str, dict[str, list[list[float]]]]] = attrs.Factory(dict)
+    timelines: dict[str, dict[str, Any]] = attrs.Factory(dict)
+    notes: list[str] = attrs.Factory(list)
+
+    def add(self, metric: str, provider: str, contender: str, figures: list[float]) -> None:
+        """Add a round's figures."""
+        self.values.setdefault(metric, {}).setdefault(provider, {}).setdefault(contender, []).append(figures)
+
+    def note(self, text: str) -> None:
+        """Add a note, once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+class Run:
+    """A run of the benchmark.
+
+    Args:
+        plan: the scenarios.
+        entries: the contenders.
+        seed: of all chances.
+        tell: called with what is going on, and the share that is done.
+    """
+
+    def __init__(
+        self, plan: Sequence[Scenario], entries: Sequence[Entry], seed: int, tell: Callable[[str, float], object]
+    ) -> None:
+        self.results = Results()
+        self._plan = plan
+        self._entries = entries
+        self._seed = seed
+        self._tell = tell
+        self._client_core, self._server_core = cores()
+        self._label = 0
+        self._done = 0
+        self._steps = sum(len(self._who(provider)) * each.rounds for each in plan for provider in each.providers)
+        self._usage = os.times()
+
+    def _who(self, provider: str) -> list[Entry]:
+        return [entry for entry in self._entries if provider in entry.providers]
+
+    def run(self) -> Results:
+        """Run all of it, or up to a Ctrl-C: what was found until then is told."""
+        began = time.perf_counter()
+        self.results.meta = {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "seed": self._seed,
+            "machine": _machine(),
+            "pinned": self._client_core is not None,
+            "load_before": os.getloadavg(),
+            "versions": {},
+        }
+        providers = dict.fromkeys(provider for each in self._plan for provider in each.providers)
+        try:
+            for provider in providers:
+                self._run_provider(provider)
+        except KeyboardInterrupt:
+            self.results.note("the run was cut short")
+        before, usage = self._usage, os.times()
+        self.results.meta["seconds"] = time.perf_counter() - began
+        self.results.meta["cpu_seconds"] = sum(usage[:4]) - sum(before[:4])
+        return self.results
+
+    def _run_provider(self, provider: str) -> None:
+        workers: dict[str, Worker] = {}
+        try:
+            for scenario in self._plan:
+                if provider in scenario.providers:
+                    self._run_scenario(scenario, provider, workers)
+        finally:
+            for worker in workers.values():
+                worker.kill()
+
+    def _run_scenario(self, scenario: Scenario, provider: str, workers: dict[str, Worker]) -> None:
+        options = {"ms_per_char": MS_PER_CHAR, "seed": self._seed, **BASE[provider], **scenario.options}
+        who = self._who(provider)
+        with ExitStack() as stack:
+            server: SimulatorProcess | None = None
+            if scenario.do != "prepare":
+                server = stack.enter_context(simulator(provider, options, self._server_core, log=scenario.log))
+            for round_ in range(scenario.rounds):
+                turn = round_ % len(who)
+                for entry in who[turn:] + who[:turn]:
+                    self._tell(f"{provider} {scenario.name} {entry.name}", self._done / self._steps)
+                    self._done += 1
+                    self._step(scenario, provider, entry, round_, server, workers)
+
+    def _step(
+        self,
+        scenario: Scenario,
+        provider: str,
+        entry: Entry,
+        round_: int,
+        server: SimulatorProcess | None,
+        workers: dict[str, Worker],
+    ) -> None:
+        where = f"{entry.name}, {provider}, {scenario.name}"
+        worker: Worker | None = None
+        try:
+            worker = self._worker(provider, entry, workers, fresh=scenario.fresh)
+            if scenario.do == "prepare":
+                self._add(scenario, provider, entry, worker.prepared, b"", [])
+            else:
+                assert server is not None
+                self._ask(scenario, provider, entry, round_, server, worker)
+        except ContenderFailed as error:
+            self.results.note(f"{where}: {error}")
+            if worker is not None and not scenario.fresh:
+                workers.pop(entry.name).kill()
+        finally:
+            if worker is not None and scenario.fresh:
+                worker.kill()
+
+    def _worker(self, provider: str, entry: Entry, workers: dict[str, Worker], *, fresh: bool) -> Worker:
+        if not fresh and entry.name in workers:
+            return workers[entry.name]
+        if not Path(entry.python).exists():
+            raise ContenderFailed(f"{entry.python} is missing: make bench-peers")
+        worker = Worker(entry.module, entry.python, self._client_core)
+        try:
+            worker.prepared = worker.ask({"do": "prepare", "provider": provider})
+            if "error" in worker.prepared:
+                raise ContenderFailed(worker.prepared["error"])
+        except ContenderFailed:
+            worker.kill()
+            raise
+        self.results.meta["versions"].update(worker.prepared["versions"])
+        self.results.meta["versions"][f"Python of {entry.name}"] = worker.prepared["python"]
+        if not fresh:
+            workers[entry.name] = worker
+        return worker
+
+    def _ask(
+        self, scenario: Scenario, provider: str, entry: Entry, round_: int, server: SimulatorProcess, worker: Worker
+    ) -> None:
+        turns = max(scenario.command.get("turns", 0), scenario.command.get("sessions", 0))
+        label, self._label = self._label, (self._label + turns) % _LABELS
+        log_before = server.log.stat().st_size if server.log is not None else 0
+        busy, began = server.cpu(), time.perf_counter()
+        with tempfile.TemporaryDirectory(prefix="voicetrio-bench-") as folder:
+            pcm = Path(folder) / "heard.pcm"
+            pcm.touch()
+            command = {
+                "do": scenario.do,
+                "provider": provider,
+                "url": server.url,
+                "seed": f"{self._seed}/{round_}",
+                "label": label,
+                "pcm": str(pcm),
+                **scenario.command,
+            }
+            answer = worker.ask(command, scenario.timeout)
+            heard = pcm.read_bytes()
+        share = (server.cpu() - busy) / max(time.perf_counter() - began, 1e-9)
+        if answer.get("error"):
+            self.results.note(f"{entry.name}, {provider}, {scenario.name}: {answer['error']}")
+            return
+        self._note_troubles(scenario, provider, entry, answer, share)
+        self._add(scenario, provider, entry, answer, heard, _lines(server, log_before))
+
+    def _add(
+        self,
+        scenario: Scenario,
+        provider: str,
+        entry: Entry,
+        answer: dict[str, Any],
+        heard: bytes,
+        log: list[str],
+    ) -> None:
+        for metric, found in figures(scenario, answer, heard, log).items():
+            self.results.add(metric, provider, entry.name, found)
+        if scenario.do == "interrupt" and entry.name not in self.results.timelines.get(provider, {}):
+            picture = timeline(answer, heard, log)
+            if picture is not None:
+                self.results.timelines.setdefault(provider, {})[entry.name] = picture
+
+    def _note_troubles(
+        self, scenario: Scenario, provider: str, entry: Entry, answer: dict[str, Any], share: float
+    ) -> None:
+        where = f"{entry.name}, {provider}, {scenario.name}"
+        troubles = [*answer.get("failed", []), *answer.get("errors", [])]
+        troubles += [turn["error"] for turn in answer.get("turns", []) if turn.get("error")]
+        for trouble in troubles[:2]:
+            self.results.note(f"{where}: {trouble[:200]}")
+        if share > 0.85:
+            self.results.note(f"{where}: the simulator used {share:.0%} of its core; it may be what was measured")
+        wanted = scenario.command.get("expected", 0) * scenario.command.get("sessions", 0)
+        if scenario.do == "receive" and answer["samples"] < wanted:
+            self.results.note(f"{where}: {wanted - answer['samples']} samples never came")
+
+
+def _lines(server: SimulatorProcess, start: int) -> list[str]:
+    if server.log is None:
+        return []
+    with server.log.open(encoding="utf-8") as file:
+        file.seek(start)
+        return [line for line in file if line.endswith("\n")]
+
+
+def _machine() -> dict[str, Any]:
+    model = platform.processor() or platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        return {"cpu": model, "cores": os.cpu_count(), "system": platform.platform()}
+    return {"cpu": model, "cores": os.cpu_count(), "system": platform.platform()}
+
+
+def write(results: Results, path: Path) -> None:
+    """Write the results as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(attrs.asdict(results), indent=None, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Results:
+    """Read results again."""
+    return Results(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def plan_for(*, quick: bool, only: Sequence[str]) -> list[Scenario]:
+    """The scenarios of a run, perhaps only some of them."""
+    return [each for each in scenarios(quick=quick) if not only or each.name.partition("-")[0] in only]
+
+
+def entries_for(only: Sequence[str]) -> list[Entry]:
+    """The contenders of a run, perhaps only some of them."""
+    return [entry for entry in ENTRIES if not only or entry.name in only]

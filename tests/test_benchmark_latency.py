@@ -1,0 +1,436 @@
+"""The latency benchmark itself: its statistics, its reading of tags, its contract, its report."""
+
+import importlib
+import json
+import math
+import re
+import sys
+from pathlib import Path
+
+import attrs
+import numpy as np
+import pytest
+
+from voicetrio.simulators import tagged_pcm
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+if str(BENCHMARKS) not in sys.path:
+    sys.path.append(str(BENCHMARKS))
+stats = importlib.import_module("latency.stats")
+tags = importlib.import_module("latency.tags")
+plan = importlib.import_module("latency.plan")
+metrics = importlib.import_module("latency.metrics")
+processes = importlib.import_module("latency.processes")
+run = importlib.import_module("latency.run")
+report = importlib.import_module("latency.report")
+summary = importlib.import_module("latency.summary")
+terminal = importlib.import_module("latency.terminal")
+svg = importlib.import_module("latency.svg")
+
+# ---- statistics ----------------------------------------------------------------------------------------------------
+
+
+def test_a_ratio_of_medians_is_found_and_its_interval_holds_it(seed):
+    rng = np.random.default_rng(seed)
+    ours = [list(rng.normal(2.0, 0.1, 200)) for _ in range(5)]
+    theirs = [list(rng.normal(4.0, 0.1, 200)) for _ in range(5)]
+
+    found = stats.ratio(ours, theirs)
+
+    assert found.low <= found.value <= found.high
+    assert found.low < 0.5 < found.high or abs(found.value - 0.5) < 0.01
+    assert found.high - found.low < 0.05
+
+
+def test_a_round_that_disturbed_both_alike_leaves_their_ratio():
+    quiet, loud = [1.0, 1.1, 0.9], [10.0, 11.0, 9.0]
+    ours = [quiet, loud, quiet, loud]
+    theirs = [[2 * figure for figure in figures] for figures in ours]
+
+    paired = stats.ratio(ours, theirs)
+
+    # Drawn apart, a draw of our quiet rounds beside their loud ones would reach 0.05, and the other way round 5.
+    assert 0.2 < paired.low <= 0.5 <= paired.high < 1.3
+
+
+def test_the_bootstrap_is_the_same_each_time():
+    rounds = [list(np.random.default_rng(number).normal(size=20)) for number in range(4)]
+
+    assert stats.interval(rounds) == stats.interval(rounds)
+    assert stats.interval(rounds) != stats.interval(rounds, seed=1)
+
+
+@pytest.mark.parametrize("theirs", [[], [[]], [[0.0, 0.0]]], ids=["no rounds", "no figures", "zero"])
+def test_there_is_no_ratio_to_nothing(theirs):
+    assert stats.ratio([[1.0]], theirs) is None
+
+
+# ---- tags ----------------------------------------------------------------------------------------------------------
+
+TURN = {"label": 7, "called_ns": 1000_000, "returned_ns": 1200_000}
+LABELS = {0: "a00007", 1: "b00007"}
+SAMPLES = {"a00007": 4800, "b00007": 960}
+
+
+def balance(*heard):
+    """The account of what was heard: pieces of (time, segment, start, count)."""
+    chunks = [(time, count) for time, _segment, _start, count in heard]
+    pcm = b"".join(tagged_pcm(segment, start, count) for _time, segment, start, count in heard)
+    return tags.account(TURN, tags.stretches(chunks, pcm, LABELS), SAMPLES)
+
+
+def test_an_exact_interruption_has_a_clean_account():
+    found = balance((500_000, 0, 0, 480), (900_000, 0, 480, 480), (2000_000, 1, 0, 960))
+
+    assert found == tags.Account(stale=0, lost=0, doubled=0, accepted=0, last_us=0.0, first=2000_000)
+
+
+def test_audio_between_the_call_and_its_return_is_accepted_but_not_stale():
+    found = balance((900_000, 0, 0, 480), (1100_000, 0, 480, 480), (2000_000, 1, 0, 960))
+
+    assert (found.stale, found.accepted, found.last_us) == (0, 480, 100.0)
+
+
+def test_audio_of_the_old_turn_after_the_return_is_stale_even_within_the_next_turn():
+    found = balance((900_000, 0, 0, 480), (2000_000, 1, 0, 480), (2100_000, 0, 480, 100), (2200_000, 1, 480, 480))
+
+    assert (found.stale, found.lost, found.last_us) == (100, 0, 1100.0)
+
+
+def test_a_hole_before_the_cut_and_the_missing_end_of_the_next_turn_are_lost():
+    found = balance((500_000, 0, 0, 480), (900_000, 0, 600, 480), (2000_000, 1, 0, 900))
+
+    assert found.lost == 120 + 60
+
+
+def test_what_is_heard_twice_is_doubled():
+    found = balance((900_000, 0, 0, 480), (2000_000, 1, 0, 960), (2100_000, 1, 400, 200))
+
+    assert (found.doubled, found.lost) == (200, 0)
+
+
+def test_a_next_turn_that_never_sounds_is_lost_whole():
+    found = balance((900_000, 0, 0, 480))
+
+    assert (found.first, found.lost) == (None, 960)
+
+
+def test_segments_are_told_apart_by_the_simulators_log():
+    lines = [
+        json.dumps({"event": "opened", "data": {}}),
+        json.dumps({"event": "segment", "data": {"number": 3, "text": "a00012 Hello", "samples": 10}}),
+        json.dumps({"event": "segment", "data": {"number": 4, "text": "b00012 and", "samples": 20}}),
+        json.dumps({"event": "segment", "data": {"number": 5, "text": " more b00012", "samples": 5}}),
+    ]
+
+    assert tags.labels_of(lines) == ({3: "a00012", 4: "b00012", 5: "b00012"}, {"a00012": 10, "b00012": 25})
+
+
+def test_late_audio_is_what_comes_behind_its_place():
+    begin = 1_000_000_000
+    on_time = [tags.Stretch(begin + 20_000_000 * n, "a00001", 480 * n, 480) for n in range(10)]
+    late = [*on_time[:9], on_time[9]._replace(time=on_time[9].time + 200_000_000)]
+
+    assert metrics._late(on_time) == 0
+    assert metrics._late(late) == pytest.approx(10)
+    assert metrics._late([]) == 100
+
+
+# ---- the contract --------------------------------------------------------------------------------------------------
+
+FAKE = """
+import time
+from contextlib import asynccontextmanager
+from latency.contract import Contender, Speaker, serve
+
+class Fake(Contender):
+    name, runtime, providers, packages = "fake", "{runtime}", ("deepgram",), ()
+
+    def load(self, provider):
+        print("a library that prints to standard output")
+        assert provider == "deepgram"
+
+    @asynccontextmanager
+    async def session(self, provider, url, heard):
+        yield FakeSpeaker(heard)
+        if url == "ws://costly":
+            end = time.process_time() + 0.5
+            while time.process_time() < end:
+                pass
+
+class FakeSpeaker(Speaker):
+    def __init__(self, heard):
+        self.heard = heard
+
+    async def speak(self, text):
+        if text == "fail":
+            raise RuntimeError("cannot speak")
+        self.heard.put(bytes(960), 480)
+
+    async def stream(self, pieces):
+        async for piece in pieces:
+            if isinstance(piece, str):
+                self.heard.put(bytes(960), 480)
+
+    async def interrupt(self):
+        pass
+
+serve(Fake)
+"""
+
+
+@pytest.fixture(params=["asyncio", "trio"], scope="module")
+def worker(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fake")
+    (folder / "fake_contender.py").write_text(FAKE.format(runtime=request.param))
+    worker = processes.Worker("fake_contender", sys.executable, None, path=folder)
+    yield worker
+    worker.kill()
+
+
+def command(do, tmp_path, **arguments):
+    return {"do": do, "provider": "deepgram", "url": "ws://nowhere", "pcm": str(tmp_path / "pcm"), **arguments}
+
+
+def test_a_contender_prepares_and_its_prints_disturb_nobody(worker):
+    prepared = worker.ask({"do": "prepare", "provider": "deepgram"})
+
+    assert prepared["import_seconds"] >= 0
+    assert prepared["resident"] >= prepared["resident_before"] > 0
+
+
+def test_warm_turns_are_measured_and_the_first_are_dropped(worker, tmp_path):
+    answer = worker.ask(command("warm", tmp_path, turns=5, drop=2, text="Hello.", seconds=60))
+
+    assert len(answer["first_ns"]) == len(answer["whole_ns"]) == 5
+    assert answer["failed"] == []
+
+
+def test_a_turn_that_fails_is_told_and_is_no_figure(worker, tmp_path):
+    answer = worker.ask(command("warm", tmp_path, turns=2, drop=0, text="fail", seconds=60))
+
+    assert answer["first_ns"] == []
+    assert answer["failed"] == ["RuntimeError: cannot speak"] * 2
+
+
+def test_a_scenario_that_fails_is_an_error_and_the_next_one_runs(worker, tmp_path):
+    assert "KeyError" in worker.ask(command("warm", tmp_path))["error"]
+    assert worker.ask(command("cold", tmp_path, turns=1, text="Hello."))["first_ns"]
+
+
+def test_what_was_heard_of_a_streamed_text_comes_with_its_times(worker, tmp_path):
+    answer = worker.ask(command("stream", tmp_path, turns=1, label=0, gap=0.0, sentences=["One.", "Two."]))
+
+    assert [samples for _time, samples in answer["chunks"]] == [480, 480]
+    assert len(answer["turns"][0]["given_ns"]) == 2
+    assert (tmp_path / "pcm").stat().st_size == 4 * 480
+
+
+def test_the_cpu_of_closing_is_not_that_of_receiving(worker, tmp_path):
+    how = {"sessions": 2, "first": "One.", "text": "Two.", "expected": 480, "settle": 5, "timeout": 20}
+
+    answer = worker.ask({**command("receive", tmp_path, **how), "url": "ws://costly"})
+
+    assert answer["samples"] == 2 * 480
+    assert answer["cpu_s"] < 0.5
+    assert (answer["hung"], answer["errors"]) == (0, [])
+
+
+def test_many_sessions_each_tell_what_they_heard(worker, tmp_path):
+    how = {"sessions": 3, "text": "one", "next": "two", "after": 1, "spread": 0.0, "timeout": 20, "label": 40}
+
+    answer = worker.ask(command("many", tmp_path, **how))
+
+    assert sorted(session["label"] for session in answer["sessions"]) == [40, 41, 42]
+    for session in answer["sessions"]:
+        assert [samples for _time, samples in session["chunks"]] == [480, 480]
+        assert session["hung"] == [False, False, False]
+    assert (tmp_path / "pcm").stat().st_size == 3 * 2 * 960
+
+
+def test_an_interruption_is_timed_and_labelled(worker, tmp_path):
+    answer = worker.ask(command("interrupt", tmp_path, turns=2, label=7, text="a", next="b", after=1, rest=0))
+
+    assert [turn["label"] for turn in answer["turns"]] == [7, 8]
+    for turn in answer["turns"]:
+        assert turn["called_ns"] <= turn["returned_ns"] <= turn["asked_ns"] <= turn["ended_ns"]
+        assert turn["reached"]
+    assert answer["connections"] == 0
+
+
+def test_a_contender_that_dies_is_said_to_have(tmp_path):
+    (tmp_path / "broken_contender.py").write_text("raise SystemExit('no such library')\n")
+    worker = processes.Worker("broken_contender", sys.executable, None, path=tmp_path)
+    try:
+        with pytest.raises(processes.ContenderFailed, match="no such library"):
+            worker.ask({"do": "prepare", "provider": "deepgram"})
+    finally:
+        worker.kill()
+
+
+# ---- the run and the report ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def results():
+    """Made up: we are ahead in one figure, behind in another, and exact where the others are not."""
+    found = run.Results()
+    found.meta = {
+        "date": "2026-01-01T00:00:00+00:00",
+        "seed": 1,
+        "machine": {"cpu": "a <cpu>", "cores": 2, "system": "Linux"},
+        "pinned": True,
+        "load_before": [0.1, 0.1, 0.1],
+        "versions": {"trio": "1", "Python of voicetrio": "3"},
+        "seconds": 10.0,
+        "cpu_seconds": 5.0,
+    }
+    for round_ in range(3):
+        wobble = 0.01 * round_
+        for name, first, next_ in (("voicetrio", 1.0, 2.0), ("videosdk-agents", 2.0, 1.0)):
+            found.add("warm.first_ms", "deepgram", name, [first + wobble + 0.001 * n for n in range(30)])
+            found.add("interrupt.next_ms", "deepgram", name, [next_ + wobble + 0.001 * n for n in range(30)])
+            found.add("interrupt.stale", "deepgram", name, [0.0 if name == "voicetrio" else 480.0])
+            for size in (1, 20):
+                found.add(f"many.first_ms@{size}", "deepgram", name, [first * size] * 5)
+                found.add(f"many.late@{size}", "deepgram", name, [0.0])
+    pieces = [[-20.0, 480, "old"], [3.0, 480, "old"], [5.0, 480, "next"]]
+    marks = {"returned": 0.1, "freed": 0.2, "asked": 0.3, "ended": 9.0}
+    found.timelines = {"deepgram": {"voicetrio": {"pieces": pieces, "marks": marks}}}
+    found.note("videosdk-agents <said> something")
+    return found
+
+
+def test_verdicts_follow_the_interval_and_the_counts(results):
+    verdicts = {
+        (each.row.metric.key, each.row.sessions): each.verdict for each in summary.comparisons(summary.rows(results))
+    }
+
+    assert verdicts["warm.first_ms", None] == "ahead"
+    assert verdicts["interrupt.next_ms", None] == "behind"
+    assert verdicts["interrupt.stale", None] == "ahead"
+    assert verdicts["many.late", 1] == "even"
+
+
+def test_the_report_needs_nothing_but_itself(results):
+    page = report.render(results)
+
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)""", page)
+    assert not re.search(r"https?://|@import|url\(|<script", page)
+    assert "prefers-color-scheme: dark" in page
+    assert page.count("<svg") == page.count("</svg>") > 3
+
+
+def test_the_report_shows_losses_as_plainly_as_wins_and_escapes_what_others_said(results):
+    page = report.render(results)
+
+    assert "ahead in" in page
+    assert "class='n ahead'" in page
+    assert "class='n behind'" in page
+    assert "&lt;said&gt;" in page
+    assert "<said>" not in page
+    assert "a &lt;cpu&gt;" in page
+
+
+def test_the_table_for_a_document_leaves_the_floors_out(results):
+    results.add("warm.first_ms", "deepgram", "bare aiohttp", [1.0, 1.1, 1.2])
+
+    table = terminal.markdown(results)
+
+    assert "| warm request → first sample (ms) | deepgram | videosdk-agents | 1.02 |" in table
+    assert "bare aiohttp" not in table
+    widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
+    assert widths == {8}
+
+
+def test_every_class_of_colour_in_the_pictures_is_in_the_style_sheet(results):
+    page = report.render(results)
+    style = page[page.index("<style>") : page.index("</style>")]
+
+    used = set(re.findall(r"\bc\d\b", page[page.index("</style>") :]))
+
+    assert used
+    assert all(f".{colour} " in style for colour in used)
+
+
+def test_results_survive_their_file(results, tmp_path):
+    run.write(results, tmp_path / "out" / "results.json")
+
+    assert attrs.asdict(run.read(tmp_path / "out" / "results.json")) == attrs.asdict(results)
+
+
+def test_a_report_of_a_run_in_which_nothing_worked_can_be_made(results):
+    results.values, results.timelines = {"warm.first_ms": {"deepgram": {"voicetrio": [[]]}}}, {}
+
+    assert "No figures." in report.render(results)
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_plan_covers_what_it_says(quick):
+    found = {each.name.partition("-")[0] for each in plan.scenarios(quick=quick)}
+
+    assert found == {
+        "import", "cold", "warm", "warmburst", "interrupt", "runon", "stream", "paced", "burst", "many", "idle", "close"
+    }  # fmt: skip
+
+
+def test_every_metric_that_is_computed_is_explained():
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == "interrupt")
+    answer = {"turns": [], "chunks": [], "connections": 1, "connected": 1}
+
+    with pytest.raises(ZeroDivisionError):
+        metrics.figures(scenario, answer, b"", [])
+    turn = {"label": 1, "called_ns": 1, "returned_ns": 2, "freed_ns": 3, "reached": True, "hung": [0, 0, 0]}
+    found = metrics.figures(scenario, {**answer, "turns": [turn]}, b"", [])
+
+    assert set(found) <= set(metrics.BY_KEY)
+    assert found["interrupt.mute"] == [1]
+
+
+def test_texts_are_as_long_as_asked_for_and_hold_one_sentence():
+    for characters in (1, 54, 88, 1053):
+        text = plan.text_of(characters)
+        assert len(text) == characters
+        assert not re.search(r"[.!?]", text)
+
+
+def test_ticks_are_round_and_within_their_bounds():
+    assert svg.log_ticks(1, 100) == [1, 2, 5, 10, 20, 50, 100]
+    assert svg.log_ticks(0.01, 1000) == pytest.approx([0.01, 0.1, 1, 10, 100, 1000])
+
+
+def test_a_scale_keeps_what_is_outside_at_its_edge():
+    scale = svg.LogScale(1, 100, 0, 200)
+
+    assert [scale(value) for value in (0, 1, 10, 100, 1e6)] == pytest.approx([0, 0, 100, 200, 200])
+    assert not math.isnan(scale(0))
+
+
+def test_voicetrio_itself_is_exact_in_a_small_run():
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == "interrupt")
+    scenario = attrs.evolve(scenario, rounds=1, providers=("deepgram",), command={**scenario.command, "turns": 2})
+    told = []
+
+    found = run.Run([scenario], run.entries_for(["voicetrio"]), 1, lambda what, share: told.append((what, share))).run()
+
+    assert found.notes == []
+    for wrong in ("stale", "lost", "doubled", "mute", "hung", "accepted", "connections"):
+        assert set(found.values[f"interrupt.{wrong}"]["deepgram"]["voicetrio"][0]) == {0}, wrong
+    assert len(found.values["interrupt.next_ms"]["deepgram"]["voicetrio"][0]) == 2
+    assert {piece[2] for piece in found.timelines["deepgram"]["voicetrio"]["pieces"]} == {"old", "next"}
+    assert told == [("deepgram interrupt voicetrio", 0.0)]
+
+
+def test_a_run_that_is_cut_short_tells_what_it_found():
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == "import")
+    scenario = attrs.evolve(scenario, rounds=2, providers=("deepgram",))
+
+    def tell(_what, share):
+        if share:
+            raise KeyboardInterrupt
+
+    found = run.Run([scenario], run.entries_for(["raw trio stream"]), 1, tell).run()
+
+    assert len(found.values["import.s"]["deepgram"]["raw trio stream"]) == 1
+    assert found.notes == ["the run was cut short"]
+    assert found.meta["cpu_seconds"] >= 0
