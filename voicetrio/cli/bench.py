@@ -19,10 +19,9 @@ from rich.table import Table
 from .. import __version__
 from ._distance import Distance, open_distance
 from ._measure import FIGURES, LONG, SHORT, Measured, Workload, measure, ratio
-from ._options import make
+from ._options import URL, find_option, make
 from ._registry import PROVIDERS, SIMULATORS
 from ._status import FAILED, status_of, until_signal
-from .say import url_option
 
 if TYPE_CHECKING:
     from ..tts import TTSProvider
@@ -39,7 +38,7 @@ Status: 0 measured; 1 no turn came about; 2 wrong usage, or a live run without -
 The key is read from the environment (such as DEEPGRAM_API_KEY) or from --api-key-file."""
 )
 @click.option("--live", type=click.Choice(sorted(PROVIDERS)), help="Measure this provider's own service.")
-@click.option("--simulator", type=click.Choice(sorted(SIMULATORS)), help="Measure a simulator, run for it.")
+@click.option("--simulator", type=click.Choice(sorted(PROVIDERS.keys() & SIMULATORS.keys())), help="Measure a simulator, run for it.")
 @click.option("--provider", type=click.Choice(sorted(PROVIDERS)), help="With --base-url: whose protocol it is.")
 @click.option("--base-url", help="Measure whatever listens there, such as `voicetrio simulate`.")
 @click.option("-n", "--turns", type=click.IntRange(1, 1000), default=10, show_default=True, help="Turns of each kind.")
@@ -129,7 +128,7 @@ class _Target:
 
     def provider(self, url: str | None) -> TTSProvider:
         kind = PROVIDERS[self.name]
-        return make(kind, self.pairs if url is None else [*self.pairs, f"{url_option(kind)}={url}"])
+        return make(kind, self.pairs if url is None else [*self.pairs, f"{find_option(kind, URL)}={url}"])
 
 
 class _Run:
