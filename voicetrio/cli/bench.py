@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _KIND = "voicetrio bench"
 _MS = 1 / 1000
+_SIMULATED = sorted(PROVIDERS.keys() & SIMULATORS.keys())
 
 
 @click.command(
@@ -38,7 +39,11 @@ Status: 0 measured; 1 no turn came about; 2 wrong usage, or a live run without -
 The key is read from the environment (such as DEEPGRAM_API_KEY) or from --api-key-file."""
 )
 @click.option("--live", type=click.Choice(sorted(PROVIDERS)), help="Measure this provider's own service.")
-@click.option("--simulator", type=click.Choice(sorted(PROVIDERS.keys() & SIMULATORS.keys())), help="Measure a simulator, run for it.")
+@click.option(
+    "--simulator",
+    type=click.Choice(sorted(PROVIDERS.keys() & SIMULATORS.keys())),
+    help="Measure a simulator, run for it.",
+)
 @click.option("--provider", type=click.Choice(sorted(PROVIDERS)), help="With --base-url: whose protocol it is.")
 @click.option("--base-url", help="Measure whatever listens there, such as `voicetrio simulate`.")
 @click.option("-n", "--turns", type=click.IntRange(1, 1000), default=10, show_default=True, help="Turns of each kind.")
