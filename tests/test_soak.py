@@ -22,8 +22,8 @@ soak_dialects = importlib.import_module("soak_dialects")
 soak_run = importlib.import_module("soak_run")
 soak_plan = importlib.import_module("soak_plan")
 
-SESSIONS = 26
-SESSIONS_OF_THE_OTHERS = 6
+SESSIONS = 12
+SESSIONS_OF_THE_OTHERS = 4
 
 
 @pytest.fixture(scope="module")

@@ -202,9 +202,9 @@ def _check_repetitions(it):
 
 @cases(lambda case: not case.times)
 async def test_tcp_cut_once_where_finals_have_no_times_loses_no_word_and_doubles_none(case, seed, autojump_clock):
-    """Of turns that end in a silence, spoken in their time: at 64 places."""
+    """Of turns that end in a silence, spoken in their time: at 24 places."""
     chance = random.Random(seed)
-    for _ in range(64):
+    for _ in range(24):
         cut = ("send", round(chance.randrange(0, 120_000) * case.weight))
         async with listening(case, options={**PHRASES, "latency": 0.03}, cuts=[cut]) as it:
             await it.talk(4.0, piece=0.04)

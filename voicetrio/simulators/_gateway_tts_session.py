@@ -80,12 +80,18 @@ class GatewayTTSSession:
                 raise Closing(1001, "idle timeout")
             shown = {"bytes": len(message)} if isinstance(message, bytes) else {"message": message}
             self._connection.log("received", **shown)
+            words = ""
             try:
                 await self._obey(*decode_command(message))
             except Failure as failure:
-                await self._send(error_message(self._options.error_shape, failure.words))
-                if self._options.error_closes:
-                    raise Closing(1011) from None
+                words = failure.words
+            if words:
+                await self._complain(words)
+
+    async def _complain(self, words: str) -> None:
+        await self._send(error_message(self._options.error_shape, words))
+        if self._options.error_closes:
+            raise Closing(1011)
 
     async def _obey(self, kind: str, data: object) -> None:
         if kind == "config":
