@@ -1,4 +1,4 @@
-"""The checkpoint sweep: a chat cancelled before and after every third step of every task, from another one on each time.
+"""The checkpoint sweep: a chat cancelled around every third step of every task, from another one on each time.
 
 Wherever it is cut the next chat on the same session is whole, and wherever the session is cut nothing is left behind.
 """
