@@ -35,7 +35,7 @@ class CartesiaAPISimulator(Simulator[CartesiaAPIOptions]):
         ValueError: the options say ``voice`` and there is none.
     """
 
-    path: ClassVar[str] = CartesiaSimulator.path
+    path: ClassVar[str] = ""  # each client adds its own
 
     def __init__(self, options: CartesiaAPIOptions | None = None, *, voice: Voice | None = None) -> None:
         super().__init__(CartesiaAPIOptions() if options is None else options)
