@@ -374,7 +374,7 @@ async def test_channels_that_cannot_be_mapped_are_refused() -> None:
         Denoise.sanas(token=TOKEN).open(48_000, 3)
 
 
-# ---- what an attacker found ------------------------------------------------------------------------------------------
+# ---- odd answers, long absences, callers at the wrong moment ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault", ["error_frame", "drop_after_messages", "close_after"])
