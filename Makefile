@@ -73,10 +73,10 @@ endif
 
 bench-peers: $(PEERS)/.installed ## install what voicetrio is measured against, from PyPI
 
-bench: $(VENV)/.extra-bench bench-peers ## measure voicetrio beside its peers: benchmarks/out/report.html, under 15 minutes
+bench: $(VENV)/.extra-bench bench-peers ## measure voicetrio beside its peers: benchmarks/out/report.html
 	@cd benchmarks && ../$(BIN)/python -m latency $(ARGS)
 
-bench-quick: $(VENV)/.extra-bench bench-peers ## the same with fewer rounds and two providers, under 3 minutes
+bench-quick: $(VENV)/.extra-bench bench-peers ## the same with fewer rounds and two providers
 	@cd benchmarks && ../$(BIN)/python -m latency --quick $(ARGS)
 
 clean: ## remove the environment and what the targets wrote

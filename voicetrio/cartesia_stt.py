@@ -6,6 +6,7 @@ on the live socket where these are silent.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
@@ -276,8 +277,8 @@ class _CartesiaDialect(STTDialect):
             self.request_id = notice.request_id
         return (self._failure(notice),) if notice.type == "error" else self._on_notice(notice)
 
-    def _on_notice(self, notice: _Notice) -> Iterable[Event]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _on_notice(self, notice: _Notice) -> Iterable[Event]: ...
 
     def _failure(self, notice: _Notice) -> Failed:
         kind = ProviderError if notice.status is None else error_class(notice.status)

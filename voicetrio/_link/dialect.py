@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..errors import LinkClosed, ProviderError
 Message = str | bytes
 
 
-class LinkDialect:
+class LinkDialect(abc.ABC):
     """A protocol's state on one connection: messages in, messages and events out, no I/O.
 
     What it makes of messages, of silence and of the end are its events; the link hands them on in order.  What stands
@@ -49,13 +50,13 @@ class LinkDialect:
         """The last messages of a link on which nothing is under way."""
         return ()
 
+    @abc.abstractmethod
     def receive(self, message: Message) -> Iterable[Any]:
         """Take a message.
 
         Raises:
             ProviderError: if it cannot be understood; the link is given up.
         """
-        raise NotImplementedError
 
     @property
     def expires(self) -> float | None:
@@ -65,7 +66,7 @@ class LinkDialect:
         """
         return None
 
-    def missed(self, seconds: float) -> None:
+    def missed(self, seconds: float) -> None:  # noqa: B027 - for those that override it
         """Nobody listened for so long, as a message was still being handled: that was no silence."""
 
     def lapse(self) -> Iterable[Any]:
@@ -94,7 +95,7 @@ class Silence:
         """Something was said, by either side."""
         self._since = trio.current_time()
 
-    def missed(self, seconds: float) -> None:
+    def missed(self, seconds: float) -> None:  # noqa: B027 - for those that override it
         """Nobody listened for so long."""
         self._since += seconds
 
