@@ -95,7 +95,7 @@ class Silence:
         """Something was said, by either side."""
         self._since = trio.current_time()
 
-    def missed(self, seconds: float) -> None:  # noqa: B027 - for those that override it
+    def missed(self, seconds: float) -> None:
         """Nobody listened for so long."""
         self._since += seconds
 
