@@ -5,12 +5,11 @@ import functools
 import pytest
 import trio
 import trio.testing
-from websocket_peer import Peer, echo, lockstep, memory_connect, tcp_server
+from websocket_peer import Peer, connect, echo, lockstep, memory_connect, tcp_server
 from wsproto.events import BytesMessage, Ping, Pong, TextMessage
 
 from voicetrio import errors
 from voicetrio._link.connection import ConnectionOptions
-from voicetrio._link.websocket import connect
 
 # --- messages -------------------------------------------------------------------------------------------------------
 

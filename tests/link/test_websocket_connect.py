@@ -7,13 +7,12 @@ import ssl
 import pytest
 import trio
 import trustme
-from websocket_peer import PROVIDER, echo, lockstep, memory_connect, memory_dial, tcp_server
+from websocket_peer import PROVIDER, connect, echo, lockstep, memory_connect, memory_dial, tcp_server
 
 from voicetrio import errors
 from voicetrio._link import _stream
 from voicetrio._link.connection import ConnectionOptions
 from voicetrio._link.endpoint import Endpoint
-from voicetrio._link.websocket import connect
 
 
 async def fails(target, expected, **kwargs):

@@ -11,10 +11,19 @@ import wsproto
 from wsproto.events import AcceptConnection, CloseConnection, Message, Ping, Request
 
 from voicetrio import errors
+from voicetrio._link import _trio_websocket, websocket
 from voicetrio._link.connection import ConnectionOptions
-from voicetrio._link.websocket import connect
 
 PROVIDER = "acme"
+
+DRIVERS = {"websockets": websocket.connect, "trio-websocket": _trio_websocket.connect}
+driver = "websockets"  # what connect() uses; the fixture of the tests sets it
+
+
+def connect(url, **arguments):
+    """Connect with the driver that is being tested."""
+    return DRIVERS[driver](url, **arguments)
+
 
 lockstep = trio.testing.lockstep_stream_pair  # a write there ends when the peer has read it: back-pressure
 

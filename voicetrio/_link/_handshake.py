@@ -1,7 +1,8 @@
 """The server's reply to the upgrade request: read without I/O, and turned into the error that it means.
 
-trio-websocket reads this reply too, but it waits for ever where the peer closes, and reports a refusal only once its
-body is complete.  So the reply is read here first, by h11, and only an acceptance is handed on.
+h11 reads it as it comes, so that what is no reply is told at once, and a refusal with as much of its body as came.
+trio-websocket reads it too, but it waits for ever where the peer closes, and reports a refusal only once its body is
+complete: it gets an acceptance only.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=ProviderError)
 
 MAX_BODY = 16 * 2**10
+UPGRADE = (("Connection", "Upgrade"), ("Upgrade", "websocket"))
 _REQUEST_ID_HEADERS = ("dg-request-id", "x-request-id", "request-id")
 
 
 class UpgradeReply:
     """The reply, as far as it has come.
+
+    Args:
+        accept: what ``Sec-WebSocket-Accept`` must be; None where the driver's library looks at it.
 
     Attributes:
         status: The HTTP status; None until the head of the reply is complete.
@@ -34,21 +39,26 @@ class UpgradeReply:
         body: The body of a refusal, at most 16 KiB of it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, accept: str | None = None) -> None:
+        self._accept = accept
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
         self.body = b""
         self._started = b""
         self._http = h11.Connection(h11.CLIENT)
-        # trio-websocket sends the real request; h11 only needs to know that there was one, to read the reply.
-        upgrade = [("Host", ""), ("Connection", "Upgrade"), ("Upgrade", "websocket")]
-        self._http.send(h11.Request(method="GET", target="/", headers=upgrade))
+        # h11 only needs to know that there was a request, to read the reply.
+        self._http.send(h11.Request(method="GET", target="/", headers=[("Host", ""), *UPGRADE]))
         self._http.send(h11.EndOfMessage())
 
     @property
     def accepted(self) -> bool:
         """Whether the server switched to the websocket protocol."""
         return self.status == 101
+
+    @property
+    def rest(self) -> bytes:
+        """What has come behind an acceptance: the first frames."""
+        return bytes(self._http.trailing_data[0])
 
     def feed(self, data: bytes) -> bool:
         """Take what was received, ``b""`` at the end of the stream; return whether the reply is complete.
@@ -97,12 +107,20 @@ class UpgradeReply:
         self.status, self.headers = event.status_code, headers
 
     def _check_acceptance(self) -> None:
-        # wsproto checks the rest of an acceptance, but fails on these with errors that are not protocol errors.
+        # RFC 6455, 4.1.  On these wsproto would fail with errors that are not protocol errors.
         for name in ("sec-websocket-protocol", "sec-websocket-extensions"):
             if name in self.headers:
                 raise h11.RemoteProtocolError(f"{name} in the reply, though none was offered")
         if not self.headers.get("connection", "").isascii():
             raise h11.RemoteProtocolError("the reply's connection header is not ASCII")
+        if self._accept is None:
+            return
+        for name, token in UPGRADE:
+            words = {word.strip().lower() for word in self.headers.get(name.lower(), "").split(",")}
+            if token.lower() not in words:
+                raise h11.RemoteProtocolError(f"the reply has no header {name}: {token}")
+        if self.headers.get("sec-websocket-accept") != self._accept:
+            raise h11.RemoteProtocolError("Sec-WebSocket-Accept does not answer the key")
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:

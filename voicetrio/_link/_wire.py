@@ -1,22 +1,25 @@
-"""The stream wrapper right below trio-websocket.
+"""What stands between a driver of websockets and the byte stream.
 
 ::
 
-    trio-websocket
-    FrameStream     frames are written whole or the connection is dead; the upgrade reply is read here first
-    SSLStream       with wss only
-    Transport       a failed write does not hide what the peer said before (`_stream`)
+    trio-websocket                 the sans-I/O protocol of websockets
+    FrameStream                    |
+    Writer                         Writer          frames are written whole or the connection is dead
+    SSLStream                      SSLStream       with wss only
+    Transport                      Transport       a failed write does not hide what the peer said before (`_stream`)
     socket, or whatever `dial` gave
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import h11
 import trio
 
 from ..errors import ConnectError
+from ._alarm import Alarm
 from ._handshake import UpgradeReply, rejection
 
 if TYPE_CHECKING:
@@ -29,35 +32,38 @@ _PIECE = 16 * 2**10
 _BODY_TIMEOUT = 1.0
 
 
-class FrameStream(trio.abc.Stream):
-    """A stream on which a write is whole or the last one, and which reads the upgrade reply before anyone else.
+class Writer:
+    """Writes to a stream, each of which is whole or the last one.
 
     Attributes:
-        stalled: Whether the peer accepted no data for the send timeout.  The stream below is closed then.
-        reply: The server's reply to the upgrade.
+        broken: Whether a write was not whole.  The stream is closed then.
+        stalled: Whether that was because the peer accepted no data for the send timeout.
     """
 
-    def __init__(self, stream: trio.abc.Stream, target: Target, *, send_timeout: float, close_timeout: float) -> None:
+    def __init__(self, stream: trio.abc.Stream, *, send_timeout: float, close_timeout: float) -> None:
         self._stream = stream
-        self._target = target
         self._send_timeout = send_timeout
-        self._stuck_after = close_timeout / 2  # two looks of `release_stuck_writers` make one close_timeout
+        self._close_timeout = close_timeout
         self._write: trio.CancelScope | None = None
-        self._write_began = trio.lowlevel.ParkingLot()
+        self._stuck = Alarm()
+        self.broken = False
         self.stalled = False
-        self.reply = UpgradeReply()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Write one frame.
+        """Write some frames.
 
-        Cancellation waits until the frame is whole: half a frame would garble every frame after it.  A write that is
-        stuck can be cancelled after a while; it takes the stream below with it, as the send timeout does.
+        Cancellation waits until they are whole: half a frame would garble every frame after it.  A write that is stuck
+        can be cancelled after `close_timeout`; it takes the stream with it, as the send timeout does.
+
+        Raises:
+            trio.BrokenResourceError: The peer accepted no data for the send timeout.
+            trio.ClosedResourceError: The stream was closed.
         """
         view = memoryview(data)
         whole = False
         with trio.CancelScope(shield=True) as scope:
             self._write = scope
-            self._write_began.unpark_all()
+            self._stuck.set(trio.current_time() + self._close_timeout)
             try:
                 for start in range(0, len(view), _PIECE):
                     scope.deadline = trio.current_time() + self._send_timeout
@@ -65,62 +71,80 @@ class FrameStream(trio.abc.Stream):
                 whole = True
             finally:
                 self._write = None
+                self._stuck.set(math.inf)
                 if not whole:
+                    self.broken = True
                     with trio.CancelScope(shield=True):
                         await trio.aclose_forcefully(self._stream)
         if not whole:
             self.stalled = True
             raise trio.BrokenResourceError(f"the peer accepted no data for {self._send_timeout} s")
 
-    async def release_stuck_writers(self) -> None:
+    async def release_stuck(self) -> None:
         """Let cancellation through to writes that are stuck.  Runs until it is cancelled.
 
-        Without it, leaving a block while the peer takes no data would last as long as the send timeout.  It costs a
-        write nothing but a look at an empty parking lot, as it sleeps through all writes that are not stuck.
+        Without it, leaving a block while the peer takes no data would last as long as the send timeout.
         """
         while True:
-            write = self._write
-            if write is None:
-                await self._write_began.park()
-                continue
-            await trio.sleep(self._stuck_after)
-            if self._write is write:
-                write.shield = False
+            await self._stuck.wait()
+            if self._write is not None:
+                self._write.shield = False
+            self._stuck.set(math.inf)
+
+
+async def read_reply(stream: trio.abc.Stream, reply: UpgradeReply, target: Target, max_bytes: int) -> bytes:
+    """Read the server's reply to the upgrade, until it has accepted; gives all that came.
+
+    Raises:
+        ConnectError: It is none of a websocket server.
+        UpgradeRejected: The server refused.
+    """
+    received = bytearray()
+    complete = False
+    try:
+        while reply.status is None:
+            data = await stream.receive_some(max_bytes)
+            received += data
+            complete = reply.feed(bytes(data))
+        if reply.accepted:
+            return bytes(received)
+        with trio.move_on_after(_BODY_TIMEOUT):
+            while not complete:
+                complete = reply.feed(bytes(await stream.receive_some(max_bytes)))
+    except (trio.BrokenResourceError, h11.RemoteProtocolError) as exc:
+        if reply.status in {None, 101}:
+            words = target.printable(str(exc)) or "the connection was reset"
+            message = f"{target.shown} gave no websocket reply: {words}"
+            raise ConnectError(message, provider=target.provider) from exc
+    raise rejection(target, reply)
+
+
+class FrameStream(trio.abc.Stream):
+    """The stream that trio-websocket gets: what it writes is whole, and the reply to the upgrade is read here first.
+
+    Attributes:
+        reply: The server's reply to the upgrade.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, writer: Writer, target: Target) -> None:
+        self._stream = stream
+        self._writer = writer
+        self._target = target
+        self.reply = UpgradeReply()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write one frame, see :meth:`Writer.send_all`."""
+        await self._writer.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """As the stream below does."""
         await self._stream.wait_send_all_might_not_block()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Receive; at first, until the reply to the upgrade is complete, and all of it.
-
-        Raises:
-            ConnectError: The reply is none of a websocket server.
-            UpgradeRejected: The server refused.
-        """
+        """Receive; at first, until the reply to the upgrade is complete, and all of it, see :func:`read_reply`."""
         if not self.reply.accepted:
-            return await self._receive_reply(max_bytes)
+            return await read_reply(self._stream, self.reply, self._target, max_bytes or 2**16)
         return await self._stream.receive_some(max_bytes)
-
-    async def _receive_reply(self, max_bytes: int | None) -> bytes:
-        received = bytearray()
-        complete = False
-        try:
-            while self.reply.status is None:
-                data = await self._stream.receive_some(max_bytes)
-                received += data
-                complete = self.reply.feed(bytes(data))
-            if self.reply.accepted:
-                return bytes(received)
-            with trio.move_on_after(_BODY_TIMEOUT):
-                while not complete:
-                    complete = self.reply.feed(bytes(await self._stream.receive_some(max_bytes)))
-        except (trio.BrokenResourceError, h11.RemoteProtocolError) as exc:
-            if self.reply.status in {None, 101}:
-                words = self._target.printable(str(exc)) or "the connection was reset"
-                message = f"{self._target.shown} gave no websocket reply: {words}"
-                raise ConnectError(message, provider=self._target.provider) from exc
-        raise rejection(self._target, self.reply)
 
     async def aclose(self) -> None:
         """Close the stream below."""

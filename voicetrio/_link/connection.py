@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import attrs
 import trio
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,15 +38,15 @@ class Connection(Protocol):
     def request_id(self) -> str | None:
         """The provider's id of this connection, if the upgrade response had one."""
 
-    async def send(self, message: str | bytes) -> None:
-        """Send one message, as text or as binary.
+    async def send(self, *messages: str | bytes) -> None:
+        """Send messages, as text or as binary, in as few packets as they fit in.
 
-        Cancelled, it has sent nothing: once the first byte of a frame has been written, the frame is finished first.
-        Where the peer lets that wait for `close_timeout` seconds, it is cancelled all the same, and the connection is
-        dead.
+        Cancelled, it has sent none: once the first byte of a frame has been written, the frame is finished first; one
+        of several that it sends one by one may have been the last.  Where the peer lets that wait for `close_timeout`
+        seconds, it is cancelled all the same, and the connection is dead.
 
         Raises:
-            InputError: The text has a lone surrogate, which UTF-8 cannot carry.  Nothing was sent.
+            InputError: A text has a lone surrogate, which UTF-8 cannot carry.  Nothing was sent.
             LinkClosed: The connection has ended; whether the peer got the message is unknown.
             LinkStalled: The peer accepted no data for `send_timeout` seconds.
             ClosedError: It was closed from this side.
@@ -80,6 +80,24 @@ class Connection(Protocol):
         """
 
 
+def check_encodable(message: str | bytes) -> None:
+    """Raise InputError if a message is text that UTF-8 cannot carry."""
+    if isinstance(message, str):
+        try:
+            message.encode()
+        except UnicodeEncodeError:
+            raise InputError("the text has a lone surrogate, which UTF-8 cannot carry") from None
+
+
+Driver = Literal["websockets", "trio-websocket"]
+DEFAULT_DRIVER: Driver = "websockets"
+
+
+def _driver(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
+    if value not in get_args(Driver):
+        raise ConfigurationError(f"{attribute.name} must be {' or '.join(get_args(Driver))}, not {value!r}")
+
+
 def _positive(_: object, attribute: attrs.Attribute[Any], value: float) -> None:
     # An infinite timeout would make "bounded" an empty word.
     if not (value > 0 and math.isfinite(value)):
@@ -94,9 +112,11 @@ class ConnectionOptions:
         connect_timeout: Seconds for name resolution, TCP, TLS and the upgrade together.
         send_timeout: Seconds for which the peer may accept no data before the connection is given up.
         close_timeout: Seconds to wait for the peer's close frame.
-        max_message: The longest message accepted, in bytes (text: in characters); a longer one ends the connection
-            with code 1009.
-        queue: Messages received and not yet taken; when it is full, back-pressure goes to the socket.
+        max_message: The longest message accepted, in bytes (trio-websocket counts text in characters); a longer one
+            ends the connection with code 1009.
+        queue: Messages received and not yet taken; when it is full, back-pressure goes to the socket.  What came with
+            one read is never left behind, so there may be a few more.
+        driver: Which library drives websockets: ``"websockets"``, by its sans-I/O protocol, or ``"trio-websocket"``.
     """
 
     connect_timeout: float = attrs.field(default=10.0, validator=_positive)
@@ -104,3 +124,4 @@ class ConnectionOptions:
     close_timeout: float = attrs.field(default=0.5, validator=_positive)
     max_message: int = attrs.field(default=4 * 2**20, validator=_positive)
     queue: int = attrs.field(default=32, validator=_positive)
+    driver: Driver = attrs.field(default=DEFAULT_DRIVER, validator=_driver)

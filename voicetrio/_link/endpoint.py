@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ._target import HTTP, WEBSOCKET, Target
-from .connection import Connection, Dial
+from .connection import Connection, Dial, Driver
 
 if TYPE_CHECKING:
     import ssl
@@ -50,7 +50,7 @@ def connector(
 ) -> Callable[[], AbstractAsyncContextManager[Connection]]:
     """What opens a connection to an endpoint: a websocket, or requests over HTTP."""
     return partial(
-        _driver(endpoint.url),
+        _driver(endpoint.url, policy.connection.driver),
         endpoint.url,
         headers=endpoint.headers,
         options=policy.connection,
@@ -61,12 +61,16 @@ def connector(
     )
 
 
-def _driver(url: str) -> Callable[..., AbstractAsyncContextManager[Connection]]:
+def _driver(url: str, websocket: Driver) -> Callable[..., AbstractAsyncContextManager[Connection]]:
     # Each brings its library along, and most sessions need one of them.
     if url.partition(":")[0] in HTTP:
         from .http import connect as connect_http
 
         return connect_http
+    if websocket == "trio-websocket":
+        from ._trio_websocket import connect as connect_trio_websocket
+
+        return connect_trio_websocket
     from .websocket import connect as connect_websocket
 
     return connect_websocket

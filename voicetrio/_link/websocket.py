@@ -1,71 +1,58 @@
-"""Websocket connections driven by trio-websocket.
+"""Websocket connections driven by the sans-I/O protocol of websockets.
 
 Theory of operation
 -------------------
-trio-websocket is used through its public functions only, and three measures of ours keep its rough edges away:
+- No task reads ahead.  Who waits for what only the peer can bring, a message, a pong or the close frame, reads the
+  socket himself, one task at a time, and leaves for the others what he finds (:meth:`_WebSocket._read`).  So a message
+  is with its receiver in the step in which it was read, back-pressure goes straight to the socket, and a task that is
+  cancelled while it waits leaves nothing half done.
+- What is sent at once is written at once: one write for all messages of a call, and for the pongs that have become due
+  meanwhile.  Writes are whole or the last one (``_wire``).
+- The one task of a connection sleeps until a write is stuck.
 
-- Its reader task runs in a nursery and a *shielded* scope of our own (:meth:`_WebSocket.run`).  A reader that fails
-  neither cancels the caller's block nor raises into it: the failure is met by whoever sends or receives next.  And as
-  only we end the reader, it still works while a cancelled block says goodbye, and no cancellation but the caller's own
-  ever leaves the block.
-- Its stream is wrapped (``_wire``): frames are written whole or the connection is dead; the reply to the upgrade is
-  read first by us, so that a refusal, garbage or a closed socket is reported at once.
-- What waits for something only the reader can bring (a pong, the peer's close frame) stops waiting when the reader
-  has ended.
-
-The caller's block is the only other member of the nursery.  So a group that comes out of it has the block's exception
-as its one member, and that is raised as it was; anything else in it is a bug or a KeyboardInterrupt, and left alone.
+websockets parses, masks, counts sizes and answers pings and close frames; joining fragments and decoding text is ours,
+as is the upgrade, so that a refusal, garbage or a closed socket is reported at once (``_handshake``).
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import logging
+import os
+from collections import deque
 from typing import TYPE_CHECKING
 
 import h11
 import trio
-import trio_websocket
-import wsproto.utilities
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+from websockets.utils import accept_key
 
-from ..errors import (
-    ClosedError,
-    ConnectError,
-    ConnectTimeout,
-    InputError,
-    LinkClosed,
-    LinkStalled,
-    ProviderError,
-    VoiceTrioError,
-)
-from ._handshake import rejection, request_id
+from ..errors import ClosedError, ConnectTimeout, LinkClosed
+from . import _ending
+from ._handshake import UPGRADE, UpgradeReply, rejection, request_id
 from ._stream import Transport, open_stream
 from ._target import Target
-from ._wire import FrameStream
-from .connection import Connection, ConnectionOptions, Dial
+from ._wire import Writer, read_reply
+from .connection import Connection, ConnectionOptions, Dial, check_encodable
 from .nursery import plain_exceptions
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-# What is received at once is also worked through at once, without a checkpoint: 4 KiB of two-byte frames in 60 ms,
-# 64 KiB in a second.  In return a 32 KiB message costs 0.2 ms more; speech in real time has one or two a second.
-_RECEIVE_BYTES = 4 * 2**10
+# What is received at once is parsed at once, without a checkpoint: of the smallest frames in 50 ms.
+_RECEIVE_BYTES = 32 * 2**10
+
+# Messages that came with one read are handed out without waiting, but others must have their turn.
+_MESSAGES_PER_PASS = 16
 
 # Leaving by an exception we send the close frame, but the caller should not wait for the answer.
 _HURRIED_CLOSE_TIMEOUT = 0.02
 
-_ABNORMAL_CLOSURE = 1006
-
-# What the reader task raises because of the peer.  Anything else is a bug.
-_READER_FAULTS = (
-    ProviderError,
-    h11.ProtocolError,
-    wsproto.utilities.ProtocolError,
-    trio_websocket.ConnectionClosed,
-    trio.BrokenResourceError,
-    trio.ClosedResourceError,
-)
+# At level DEBUG the library would show frames, and with them keys.
+_QUIET = logging.Logger("voicetrio.websocket", logging.CRITICAL + 1)
 
 
 def connect(
@@ -108,14 +95,13 @@ async def _connect(
 ) -> AsyncGenerator[Connection]:
     deadline = trio.current_time() + options.connect_timeout
     async with open_stream(target, dial, ssl_context, deadline) as (transport, stream):
-        frames = FrameStream(stream, target, send_timeout=options.send_timeout, close_timeout=options.close_timeout)
-        connection = _WebSocket(transport, frames, target, options)
+        reply = await _upgrade(stream, target, deadline)
+        connection = _WebSocket(transport, stream, reply, target, options)
         close_timeout = _HURRIED_CLOSE_TIMEOUT
         with plain_exceptions():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connection.run)
                 try:
-                    await connection.opened(deadline)
                     yield connection
                     close_timeout = options.close_timeout
                 finally:
@@ -123,108 +109,118 @@ async def _connect(
                         await connection.end()
 
 
-class _WebSocket:
-    """A :class:`Connection` over trio-websocket."""
+async def _upgrade(stream: trio.abc.Stream, target: Target, deadline: float) -> UpgradeReply:
+    """Ask for the websocket and read the reply: RFC 6455, 4.1."""
+    key = base64.b64encode(os.urandom(16)).decode()
+    reply = UpgradeReply(accept_key(key))
+    with trio.CancelScope(deadline=deadline):
+        # A server that has refused without reading is known by its reply.
+        with contextlib.suppress(trio.BrokenResourceError):
+            await stream.send_all(_request(target, key))
+        await read_reply(stream, reply, target, _RECEIVE_BYTES)
+        return reply
+    if reply.status is not None:
+        raise rejection(target, reply)
+    raise ConnectTimeout(f"{target.shown}: no reply to the upgrade in time", provider=target.provider)
 
-    def __init__(self, transport: Transport, stream: FrameStream, target: Target, options: ConnectionOptions) -> None:
+
+def _request(target: Target, key: str) -> bytes:
+    http = h11.Connection(h11.CLIENT)
+    headers: list[tuple[bytes, bytes]] = [
+        (b"Host", target.authority.encode("ascii")),
+        *((name.encode(), value.encode()) for name, value in UPGRADE),
+        (b"Sec-WebSocket-Key", key.encode()),
+        (b"Sec-WebSocket-Version", b"13"),
+        *target.headers,
+    ]
+    request = http.send(h11.Request(method="GET", target=target.resource, headers=headers))
+    assert request is not None
+    return request
+
+
+class _WebSocket:
+    """A :class:`Connection` over the protocol of websockets."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        stream: trio.abc.Stream,
+        reply: UpgradeReply,
+        target: Target,
+        options: ConnectionOptions,
+    ) -> None:
+        self.headers: Mapping[str, str] = reply.headers
         self._transport = transport
         self._stream = stream
+        self._writer = Writer(stream, send_timeout=options.send_timeout, close_timeout=options.close_timeout)
         self._target = target
         self._options = options
-        self._ws: trio_websocket.WebSocketConnection | None = None
-        self._tasks_scope = trio.CancelScope(shield=True)
-        self._reader_scope = trio.CancelScope()
-        self._settled = trio.Event()  # opened, or the reader has ended
-        self._ended = trio.Event()  # the reader has ended: nothing more will come
-        self._failure: BaseException | None = None
-        self._waiting: set[trio.CancelScope] = set()
+        self._protocol = Protocol(Side.CLIENT, max_size=options.max_message, logger=_QUIET)
+        self._task_scope = trio.CancelScope(shield=True)
+        self._reading = False
+        self._writing = False
+        self._news = trio.lowlevel.ParkingLot()  # something was read, written or taken, or has ended
+        self._messages: deque[str | bytes] = deque()
+        self._taken = 0  # since the last checkpoint
+        self._fragments: list[bytes | bytearray | memoryview] = []
+        self._is_text = False
+        self._outgoing: list[bytes] = []
+        self._pings: set[bytes] = set()  # that are not answered
+        self._ping_count = 0
+        self._ended = False  # nothing more will come
         self._closing = False
+        if reply.rest:
+            self._take(reply.rest)
 
     async def run(self) -> None:
-        """Run the tasks of the connection until :meth:`end` ends them."""
-        with plain_exceptions(), self._tasks_scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._stream.release_stuck_writers)
-                nursery.start_soon(self._read)
-
-    async def _read(self) -> None:
-        """Run trio-websocket's reader task; never raises because of the peer."""
-        with plain_exceptions(), self._reader_scope:
-            try:
-                async with trio.open_nursery() as nursery:
-                    self._ws = await trio_websocket.wrap_client_stream(
-                        nursery,
-                        self._stream,  # type: ignore[arg-type]  # any Stream will do: it is read and written only
-                        self._target.authority,
-                        self._target.resource,
-                        extra_headers=self._target.headers,
-                        message_queue_size=self._options.queue,
-                        max_message_size=self._options.max_message,
-                        receive_buffer_size=_RECEIVE_BYTES,
-                    )
-                    self._settled.set()
-            except* _READER_FAULTS as group:
-                self._failure = group.exceptions[0]
-        self._ended.set()
-        self._settled.set()
-        for scope in self._waiting:
-            scope.cancel(reason="the websocket's reader has ended")
-
-    async def opened(self, deadline: float) -> None:
-        """Wait until the websocket is open.
-
-        Raises:
-            ConnectError: It never will be.
-        """
-        with trio.CancelScope(deadline=deadline):
-            await self._settled.wait()
-        if self._ws is not None:
-            return
-        target, reply = self._target, self._stream.reply
-        if isinstance(self._failure, VoiceTrioError):
-            raise self._failure
-        if reply.status is not None and not reply.accepted:
-            raise rejection(target, reply)
-        if self._failure is not None:
-            message = f"{target.shown} accepted, but not as a websocket server must"
-            raise ConnectError(message, provider=target.provider) from self._failure
-        raise ConnectTimeout(f"{target.shown}: no reply to the upgrade in time", provider=target.provider)
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._stream.reply.headers
+        """Run the task of the connection until :meth:`end` ends it."""
+        with self._task_scope:
+            await self._writer.release_stuck()
 
     @property
     def request_id(self) -> str | None:
         return request_id(self.headers)
 
-    async def send(self, message: str | bytes) -> None:
-        if isinstance(message, str) and not _is_encodable(message):
-            raise InputError("the text has a lone surrogate, which UTF-8 cannot carry")
-        try:
-            await self._open_websocket().send_message(message)
-        except trio_websocket.ConnectionClosed:
-            raise self._end_error() from None
-        if self._transport.broken:
+    # -- what is asked of it -----------------------------------------------------------------------------------------
+
+    async def send(self, *messages: str | bytes) -> None:
+        for message in messages:
+            check_encodable(message)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while self._writing:
+            await self._news.park()
+        self._check_open()
+        for message in messages:
+            if isinstance(message, str):
+                self._protocol.send_text(message.encode())
+            else:
+                self._protocol.send_binary(message)
+        await self._flush()
+        if self._transport.broken or self._writer.broken:
             await self._raise_end()
 
     async def receive(self) -> str | bytes:
-        try:
-            return await self._open_websocket().get_message()
-        except trio_websocket.ConnectionClosed:
-            # Nothing more can come, but the reader would go on reading until the peer drops TCP.
-            self._reader_scope.cancel(reason="the websocket has ended")
-            raise self._end_error() from None
+        if self._messages:
+            await self._let_others_run()
+        while not self._messages or self._closing:
+            self._check_open()
+            await self._read()
+        if self._news:  # who waits for a pong may wait for room first
+            self._news.unpark_all()
+        return self._messages.popleft()
 
     async def ping(self) -> None:
-        websocket = self._open_websocket()
-        with self._until_reader_ends():
-            try:
-                await websocket.ping()
-            except trio_websocket.ConnectionClosed:
-                raise self._end_error() from None
-            return
-        raise self._end_error()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_open()
+        self._ping_count += 1
+        payload = b"%d" % self._ping_count
+        self._pings.add(payload)
+        try:
+            self._protocol.send_ping(payload)
+            await self._flush()
+            await self._read_until(lambda: payload not in self._pings)
+        finally:
+            self._pings.discard(payload)
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         with trio.move_on_after(self._options.close_timeout, shield=True):
@@ -236,62 +232,130 @@ class _WebSocket:
         Cancelled, it ends everything at once.
         """
         try:
-            if self._ws is not None and not self._closing:
+            if not self._closing:
                 self._closing = True
-                with self._until_reader_ends():
-                    await self._ws.aclose(code, reason)
+                self._news.unpark_all()
+                if not self._ended and self._protocol.state is State.OPEN:
+                    self._protocol.send_close(code, reason or "")
+                # A peer that was answered, or has broken the protocol, gets what it is owed, and nobody waits for it.
+                await self._flush()
+                while not self._ended:
+                    await self._read()
         finally:
             self._closing = True
-            self._tasks_scope.cancel(reason="the websocket is closed")
+            self._task_scope.cancel(reason="the websocket is closed")
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self._transport)
+            self._news.unpark_all()
 
-    @contextlib.contextmanager
-    def _until_reader_ends(self) -> Iterator[trio.CancelScope]:
-        with trio.CancelScope() as scope:
-            if self._ended.is_set():
-                scope.cancel(reason="the websocket's reader has ended")
-            self._waiting.add(scope)
+    # -- reading and writing -----------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Take what comes next, or wait until another task has taken it."""
+        if self._reading:
+            await self._news.park()
+            return
+        self._reading = True
+        try:
+            data = await self._stream.receive_some(_RECEIVE_BYTES)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        finally:
+            self._reading = False
+            self._news.unpark_all()
+        self._take(data)
+        await self._flush()
+
+    def _take(self, data: bytes | bytearray) -> None:
+        if self._ended:
+            return
+        if data:
+            self._protocol.receive_data(data)
+        else:
+            self._protocol.receive_eof()
+        for event in self._protocol.events_received():
+            assert isinstance(event, Frame)
+            self._take_frame(event)
+        protocol = self._protocol
+        if protocol.close_rcvd is not None or protocol.parser_exc is not None or protocol.state is State.CLOSED:
+            self._ended = True
+
+    def _take_frame(self, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.TEXT | Opcode.BINARY | Opcode.CONT:
+                self._take_data(frame)
+            case Opcode.PONG:
+                self._pings.discard(bytes(frame.data))
+
+    def _take_data(self, frame: Frame) -> None:
+        if frame.opcode is not Opcode.CONT:
+            self._is_text = frame.opcode is Opcode.TEXT
+        if frame.data:  # a fragment may be empty, and there is no end to their number
+            self._fragments.append(frame.data)
+        if not frame.fin or self._ended:
+            return
+        data = b"".join(self._fragments)
+        self._fragments.clear()
+        try:
+            self._messages.append(data.decode() if self._is_text else data)
+        except UnicodeDecodeError:
+            self._protocol.fail(CloseCode.INVALID_DATA, "the text is not UTF-8")
+            self._ended = True
+
+    async def _flush(self) -> None:
+        """Write what the protocol has to say, unless another task is writing, which then writes this, too."""
+        while not self._writing and (data := b"".join(self._protocol.data_to_send())):
+            self._writing = True
             try:
-                yield scope
+                await self._writer.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return  # the reader will find the stream closed
             finally:
-                self._waiting.discard(scope)
+                self._writing = False
+                self._news.unpark_all()
 
-    def _open_websocket(self) -> trio_websocket.WebSocketConnection:
-        assert self._ws is not None, "only an open connection is given out"
-        if self._closing:
+    async def _read_until(self, done: Callable[[], bool]) -> None:
+        """Take what comes until something is so.
+
+        While messages are waiting to be taken it does not read on.
+
+        Raises:
+            LinkClosed: the connection ended first.
+            ClosedError: it was closed from this side.
+        """
+        while not done():
+            self._check_open()
+            if len(self._messages) < self._options.queue:
+                await self._read()
+            else:
+                await self._news.park()
+
+    async def _let_others_run(self) -> None:
+        self._taken += 1
+        if self._taken % _MESSAGES_PER_PASS:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closing or self._ended:
             raise self._end_error()
-        return self._ws
 
     async def _raise_end(self) -> None:
-        # The write has failed, the peer's last words may still be under way: let the reader come to them.
+        # The write has failed, the peer's last words may still be under way: let them come.
         with trio.move_on_after(self._options.close_timeout):
-            await self._ended.wait()
+            await self._read_until(lambda: False)
         raise self._end_error()
 
     def _end_error(self) -> LinkClosed | ClosedError:
         if self._closing:
             return ClosedError("this connection is closed")
-        target = self._target
-        if self._stream.stalled:
-            message = f"{target.shown} accepted no data for {self._options.send_timeout:g} s"
-            return LinkStalled(message, provider=target.provider, request_id=self.request_id, code=_ABNORMAL_CLOSURE)
-        closed = self._ws.closed if self._ws is not None else None
-        code = int(closed.code) if closed is not None else _ABNORMAL_CLOSURE
-        words = target.printable(closed.reason or "") if closed is not None else ""
-        how = "was dropped without a close frame" if code == _ABNORMAL_CLOSURE else f"ended with close code {code}"
-        return LinkClosed(
-            f"the connection to {target.shown} {how}{f': {words}' if words else ''}",
-            provider=target.provider,
-            request_id=self.request_id,
-            code=code,
-            reason=words or None,
-        )
-
-
-def _is_encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        if self._writer.stalled:
+            return _ending.stalled(self._target, self.request_id, self._options.send_timeout)
+        # Where the peer broke the protocol, the code is the one we told it.
+        close = self._protocol.close_rcvd or self._protocol.close_sent
+        if close is None:
+            return _ending.closed(self._target, self.request_id, _ending.ABNORMAL_CLOSURE, "")
+        return _ending.closed(self._target, self.request_id, int(close.code), close.reason)
