@@ -29,8 +29,8 @@ from .turn import Timestamps, Turn
 class Attempt:
     """A turn on a link; a turn may take several.
 
-    `scope` surrounds the work on it, and the scope's deadline is the watchdog over a silent provider: one scope, pushed
-    ahead by whatever comes.  It does not run while it rests: then it is we who take nothing.
+    `scope` surrounds the work on it.  Whatever comes puts off the link's watch over a silent provider, which does not
+    run while it rests: then it is we who take nothing.
 
     Args:
         turn: what is to be spoken.
@@ -85,7 +85,7 @@ class Attempt:
     def watch(self) -> None:
         """Give the provider its time for the next word, if it owes us one and we are listening."""
         watched = self.link.dialect.awaiting and not self._resting
-        self.scope.deadline = trio.current_time() + self._response_timeout if watched else math.inf
+        self.link.expect_answer(self._response_timeout if watched else math.inf)
 
     # -- what is sent ------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ link's receive loop brings the audio back (:meth:`TTSSession._on_events`).  The 
 from __future__ import annotations
 
 import abc
+import math
 import ssl
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -375,9 +376,8 @@ class TTSSession:
         try:
             with attempt.scope:
                 await attempt.run()
-            if not attempt.ended and attempt.error is None:
-                link.fail(ProviderStalled(f"nothing came for {options._silence():g} s", provider=options.name))
         finally:
+            link.expect_answer(math.inf)
             if self._attempts.pop(turn.number, None) is not None:
                 attempt.cancel()
             turn.request_id = link.request_id

@@ -70,10 +70,10 @@ class FakeConnection:
         if world.dropping:
             self.incoming.close()
 
-    async def send(self, message):
-        self.sent.append(message)
+    async def send(self, *messages):
+        self.sent += messages
         await trio.lowlevel.checkpoint()
-        if message == "goodbye" and self.world.polite:
+        if messages[-1] == "goodbye" and self.world.polite:
             self.incoming.close()
 
     async def receive(self):

@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 from websocket_peer import Peer, connect, echo, lockstep, memory_connect, tcp_server
-from wsproto.events import BytesMessage, Ping, Pong, TextMessage
+from wsproto.events import AcceptConnection, BytesMessage, Ping, Pong, Request, TextMessage
 
 from voicetrio import errors
 from voicetrio._link.connection import ConnectionOptions
@@ -52,6 +52,24 @@ async def test_fragments_with_pings_between_make_one_message():
             async with connect(f"ws://{address}/") as connection:
                 assert await connection.receive() == "abc"
             assert pongs == [b"0", b"1", b"2"]
+
+
+async def test_a_ping_that_comes_with_the_upgrade_is_answered(nursery):
+    answered = trio.Event()
+
+    async def play(peer):
+        request = await peer.next_event()
+        frames = [peer.wire.send(event) for event in (AcceptConnection(), Ping(b"at once"), TextMessage(data="first"))]
+        assert isinstance(request, Request)
+        await peer.stream.send_all(b"".join(frames))
+        assert await peer.next_event() == Pong(b"at once")
+        answered.set()
+        await peer.until_closed()
+
+    async with memory_connect(nursery, play) as connection:
+        with trio.fail_after(5):
+            await answered.wait()
+        assert await connection.receive() == "first"
 
 
 class ByteByByte(trio.abc.HalfCloseableStream):

@@ -30,7 +30,6 @@ import trio
 from ..errors import (
     ClosedError,
     ConfigurationError,
-    InputError,
     LinkClosed,
     LinkStalled,
     ProtocolError,
@@ -41,7 +40,7 @@ from ._handshake import MAX_BODY, refusal, request_id
 from ._stream import open_stream
 from ._target import HTTP, Target
 from ._transport import Content, StreamTransport
-from .connection import Connection, ConnectionOptions, Dial
+from .connection import Connection, ConnectionOptions, Dial, check_encodable
 from .nursery import open_plain_nursery
 
 if TYPE_CHECKING:
@@ -131,11 +130,13 @@ class _Requests:
         self._written = trio.lowlevel.ParkingLot()
         self._over = False
 
-    async def send(self, message: str | bytes) -> None:
-        try:
-            request = _Message(message.encode() if isinstance(message, str) else message)
-        except UnicodeEncodeError:
-            raise InputError("the text has a lone surrogate, which UTF-8 cannot carry") from None
+    async def send(self, *messages: str | bytes) -> None:
+        for message in messages:
+            check_encodable(message)
+        for message in messages:
+            await self._ask(_Message(message.encode() if isinstance(message, str) else message))
+
+    async def _ask(self, request: _Message) -> None:
         try:
             await self._asked.send(request)
         except trio.BrokenResourceError:

@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from ..errors import ConnectTimeout, LinkClosed, LinkStalled, ProviderError
+from ..errors import ConnectTimeout, LinkClosed, LinkStalled, ProviderError, ProviderStalled
+from ._alarm import Alarm
 from ._target import Target
 from .connection import Connection
 from .dialect import LinkDialect as LinkDialect
@@ -74,7 +75,9 @@ class Link(Generic[D]):
         self._handling = False
         self._last_message = 0.0
         self._owed: deque[float] = deque()  # until when
-        self._owed_scope = trio.CancelScope()
+        self._acknowledge_by = Alarm()
+        self._answer_by = Alarm()
+        self._patience = math.inf
         self._listening = trio.CancelScope()
         self._connected_by = math.inf
         self._born: float | None = None
@@ -188,7 +191,8 @@ class Link(Generic[D]):
         """Queue a message, waiting for room.  Cancelling it sends nothing."""
         while True:
             # Right before the message is queued: a task that was woken goes on though it has been cancelled since.
-            await trio.lowlevel.checkpoint()
+            # Others need not run in between: what is queued in one step goes out in one write.
+            await trio.lowlevel.checkpoint_if_cancelled()
             if len(self._outbox) < _OUTBOX:
                 break
             await self._outbox_changed.park()
@@ -200,6 +204,14 @@ class Link(Generic[D]):
             expires = self.dialect.expires
             self._listening.deadline = math.inf if expires is None else expires
 
+    def expect_answer(self, seconds: float) -> None:
+        """Fail if the provider is silent for so long from now on; :data:`math.inf`: it owes us nothing.
+
+        Each call takes the place of the one before it.
+        """
+        self._patience = seconds
+        self._answer_by.set(trio.current_time() + seconds)
+
     def expect_acknowledgement(self, seconds: float) -> None:
         """Fail if :meth:`acknowledged` is not called in time.  For a fence: it starts no task, it sets a deadline.
 
@@ -209,13 +221,13 @@ class Link(Generic[D]):
             self.fail(LinkStalled("cancellations are not acknowledged", provider=self.dialect.provider, code=1006))
             return
         self._owed.append(trio.current_time() + seconds)
-        self._owed_scope.deadline = self._owed[0]
+        self._acknowledge_by.set(self._owed[0])
 
     def acknowledged(self) -> None:
         """The oldest acknowledgement that was expected has come."""
         if self._owed:
             self._owed.popleft()
-            self._owed_scope.deadline = self._owed[0] if self._owed else math.inf
+            self._acknowledge_by.set(self._owed[0] if self._owed else math.inf)
 
     async def _run_loops(self, connection: Connection) -> None:
         for message in (*self._greeting, *self.dialect.greet(connection.headers)):
@@ -225,7 +237,8 @@ class Link(Generic[D]):
                 self._talk = nursery.cancel_scope
                 if self.dialect.ready:
                     self._become_ready()
-                for loop in (self._send_loop, self._receive_loop, self._watch, self._watch_owed):
+                loops = (self._send_loop, self._receive_loop, self._watch, self._watch_answers, self._watch_owed)
+                for loop in loops:
                     nursery.start_soon(self._guard, loop, connection)
 
     async def _guard(self, loop: Callable[[Connection], Awaitable[None]], connection: Connection) -> None:
@@ -249,9 +262,10 @@ class Link(Generic[D]):
         while True:
             while not self._outbox:
                 await self._outbox_changed.park()
-            message = self._outbox.popleft()
+            messages = tuple(self._outbox)
+            self._outbox.clear()
             self._outbox_changed.unpark_all()
-            await connection.send(message)
+            await connection.send(*messages)
 
     async def _receive_loop(self, connection: Connection) -> None:
         while True:
@@ -300,9 +314,12 @@ class Link(Generic[D]):
             await trio.sleep(self._policy.heartbeat)
             await self._ping(connection)
 
+    async def _watch_answers(self, _connection: Connection) -> None:
+        await self._answer_by.wait()
+        raise ProviderStalled(f"nothing came for {self._patience:g} s", provider=self.dialect.provider)
+
     async def _watch_owed(self, _connection: Connection) -> None:
-        with self._owed_scope:
-            await trio.sleep_forever()
+        await self._acknowledge_by.wait()
         raise LinkStalled("a cancellation was not acknowledged in time", provider=self.dialect.provider, code=1006)
 
     async def _ping(self, connection: Connection) -> None:

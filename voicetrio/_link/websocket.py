@@ -102,6 +102,7 @@ async def _connect(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connection.run)
                 try:
+                    await connection.begin(reply.rest)
                     yield connection
                     close_timeout = options.close_timeout
                 finally:
@@ -169,8 +170,12 @@ class _WebSocket:
         self._ping_count = 0
         self._ended = False  # nothing more will come
         self._closing = False
-        if reply.rest:
-            self._take(reply.rest)
+
+    async def begin(self, data: bytes) -> None:
+        """Take what came along with the reply to the upgrade."""
+        if data:
+            self._take(data)
+            await self._flush()
 
     async def run(self) -> None:
         """Run the task of the connection until :meth:`end` ends it."""
