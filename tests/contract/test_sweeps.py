@@ -155,7 +155,7 @@ async def test_a_part_cut_at_any_step_leaves_the_next_turn_exact(case, part, in_
     async with scenario(case, part) as play:
         report = await sweep_target(play.with_a_next_turn)
         report.raise_if_problems()
-    assert report.steps > 40
+    assert report.steps > 25
     assert play.cut > 0.5 * report.steps
 
 
@@ -248,4 +248,4 @@ async def test_on_real_sockets_nothing_is_left_behind(case, seed):
         play = Scenario(case, server, first_turn, dial=trio.open_tcp_stream)
         report = await sweep(play.alone, steps=every(3, seed))
         report.raise_if_problems()
-    assert report.steps > 40
+    assert report.steps > 25
