@@ -149,8 +149,7 @@ class Attempt:
                 self.end(step.inferred)
             else:
                 await self.link.send(step)
-                if self.turn.timeline.first_text is None:
-                    self.turn.mark("first_text")
+                self.turn.mark("first_text")
         self.watch()
         self.link.listen_on()
 
@@ -183,8 +182,7 @@ class Attempt:
         return late
 
     async def _on_audio(self, pcm: bytes) -> int:
-        if self.turn.timeline.first_audio is None:
-            self.turn.mark("first_audio")
+        self.turn.mark("first_audio")
         self._resting = True  # a full sink is not the provider's silence
         self.watch()
         try:

@@ -47,8 +47,8 @@ class AudioSource(trio.abc.AsyncResource):
         Cancelling it takes nothing.
         """
         samples = self._samples(seconds)
-        # The checkpoint comes first: a frame is returned in the step that takes it, so no fence can fall between.
-        await trio.lowlevel.checkpoint()
+        # Whatever is waited for comes first: a frame is returned in the step that takes it, so no fence falls between.
+        await (self._sink._readers.park() if self._sink._must_wait(samples) else trio.lowlevel.checkpoint())
         while True:
             try:
                 return self._take(samples)

@@ -199,6 +199,12 @@ class AudioSink:
             self._turns.popleft()
         return None
 
+    def _must_wait(self, samples: int) -> bool:
+        """Whether who wants a frame of so many samples must wait for more; False if that is not clear."""
+        if self._closed or self._source_closed:
+            return False
+        return not self._turns or self._turns[0]._must_wait(samples)
+
     def _forget(self, turn: TurnAudio) -> None:
         if turn in self._turns:
             self._turns.remove(turn)
@@ -388,6 +394,9 @@ class TurnAudio:
             if self.first_queued is None:
                 self.first_queued = self.last_queued
             sink._readers.unpark_all()
+
+    def _must_wait(self, samples: int) -> bool:
+        return not self._finished and len(self._queue) < samples * self._sink.format.sample_width
 
     def _take(self, samples: int) -> AudioFrame | None:
         size = samples * self._sink.format.sample_width

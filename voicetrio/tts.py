@@ -102,12 +102,14 @@ class TTSProvider(abc.ABC):
 
     def _variant(self, voice_id: str | None, overrides: Mapping[str, Any]) -> Self:
         """These options with a turn's own in their place."""
+        if not overrides:
+            return self if voice_id is None else self._for_voice(voice_id)
         known = {field.name for field in attrs.fields(type(self))}
         if unknown := sorted(set(overrides) - known):
             raise ConfigurationError(f"{type(self).__name__} has no option {', '.join(unknown)}")
         if fixed := sorted(set(overrides) & self._of_the_session):
             raise ConfigurationError(f"{', '.join(fixed)} cannot differ from turn to turn: open another session")
-        variant = attrs.evolve(self, **overrides) if overrides else self
+        variant = attrs.evolve(self, **overrides)
         return variant if voice_id is None else variant._for_voice(voice_id)
 
     def open(
@@ -368,8 +370,8 @@ class TTSSession:
     async def _attempt(self, turn: Turn, options: TTSProvider, retries: Retries) -> None:
         pool = self._pool(options)  # only now: while its text was awaited its pool may have been retired
         link = await pool.acquire(retries)
-        turn.mark("connected")
         turn.start_over()
+        turn.mark("connected")
         attempt = Attempt(turn, link, options._silence(), options.cancel_timeout, self._on_timestamps)
         self._attempts[turn.number] = attempt
         link.dialect.begin(turn.number, options)

@@ -19,7 +19,7 @@ import itertools
 import logging
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 import trio
@@ -276,7 +276,7 @@ class Turn:
         self.number: int = audio.number
         self.script: Script = script
         self.audio: TurnAudio = audio
-        self.timeline: Timeline = Timeline(trio.current_time())
+        self._stations = {"requested": trio.current_time()}
         self.scope: trio.CancelScope = trio.CancelScope()
         self.text_scope: trio.CancelScope = trio.CancelScope()
         self.words: list[Word] = []
@@ -295,12 +295,15 @@ class Turn:
         """Whether it has its outcome."""
         return self._over
 
-    def mark(self, station: str) -> None:
-        """Note that it has reached a station of its timeline."""
-        self._note(**{station: trio.current_time()})
+    @property
+    def timeline(self) -> Timeline:
+        """Its stations so far."""
+        return Timeline(**self._stations)
 
-    def _note(self, **stations: Any) -> None:
-        self.timeline = attrs.evolve(self.timeline, **stations)
+    def mark(self, station: str) -> None:
+        """Note that it has reached a station of its timeline, for the first time since it :meth:`start_over`."""
+        if station not in self._stations:
+            self._stations[station] = trio.current_time()
 
     async def wait(self) -> Synthesis:
         """Wait for the outcome, in the caller's task.
@@ -345,7 +348,8 @@ class Turn:
         self.words = [word for word in self.words if word.start < seconds]
         self.phonemes = [phoneme for phoneme in self.phonemes if phoneme.start < seconds]
         if not self.audio.received:
-            self._note(first_text=None, first_audio=None)
+            for station in ("connected", "first_text", "first_audio"):
+                self._stations.pop(station, None)
         self.audio.start_over()
 
     def fence(self) -> None:
@@ -372,7 +376,9 @@ class Turn:
         if self._over:
             return
         self._over = True
-        self._note(first_sample=self.audio.first_queued, last_sample=self.audio.last_queued)
+        for station, at in (("first_sample", self.audio.first_queued), ("last_sample", self.audio.last_queued)):
+            if at is not None:
+                self._stations[station] = at
         self.mark("ended")
         self.audio.finish()
         if self._caller is not None:

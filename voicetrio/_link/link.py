@@ -82,7 +82,7 @@ class Link(Generic[D]):
         self._connected_by = math.inf
         self._born: float | None = None
         self._resting_since = math.inf
-        self._rested = trio.lowlevel.ParkingLot()  # or ended, or set to work
+        self._retire_at = Alarm()
 
     @property
     def request_id(self) -> str | None:
@@ -115,22 +115,18 @@ class Link(Generic[D]):
     def start_work(self) -> None:
         """Note that a turn is put on it."""
         self.at_work = True
-        self._rested.unpark_all()
+        self._retire_at.set(math.inf)
 
     def end_work(self) -> None:
         """Note that the turn is off it."""
         self.at_work = False
         self._resting_since = trio.current_time()
-        self._rested.unpark_all()
+        self._retire_at.set(self._best_before)
 
     async def grown_old(self) -> bool:
         """Wait until it is past its time and no turn is on it; whether that came before its end."""
-        while not self.ended.is_set():
-            with trio.CancelScope(deadline=math.inf if self.at_work else self._best_before) as scope:
-                await self._rested.park()
-            if scope.cancelled_caught and not self.at_work:
-                return True
-        return False
+        await self._retire_at.wait()
+        return not self.ended.is_set()
 
     async def run(self) -> None:
         """Connect, talk until the end, and report.  A provider's failure is kept in :attr:`failure`, not raised."""
@@ -145,7 +141,7 @@ class Link(Generic[D]):
         finally:
             self.fail(LinkClosed("the link was closed", provider=self.dialect.provider, code=1000))
             self.ended.set()
-            self._rested.unpark_all()
+            self._retire_at.set(-math.inf)
 
     def fail(self, error: ProviderError) -> None:
         """End the link with an error; only the first counts."""
@@ -256,6 +252,7 @@ class Link(Generic[D]):
 
     def _become_ready(self) -> None:
         self._born = self._resting_since = trio.current_time()
+        self._retire_at.set(self._best_before)
         self.settled.set()
 
     async def _send_loop(self, connection: Connection) -> None:
