@@ -65,6 +65,7 @@ class SessionPlan:
         device_seconds: the reader feeds a device that holds this much; None for none.
         prewarm: connect before the first turn.
         capacity: bytes that the connection holds in each direction.
+        prompt: the server takes no pass of the scheduler to send or receive where it need not wait.
         tail: seconds from the last audio to the end of a turn, besides those by which its mark is late.
     """
 
@@ -79,6 +80,7 @@ class SessionPlan:
     device_seconds: float | None
     prewarm: bool
     capacity: float
+    prompt: bool
     tail: float
 
     @property
@@ -177,6 +179,7 @@ def plan_session(rng: random.Random, dialect: SoakDialect) -> SessionPlan:
         device_seconds=rng.choice((None, None, None, None, 0.05, 0.3)),
         prewarm=rng.random() < 0.3,
         capacity=rng.choice((4096, 65536, math.inf)),
+        prompt=rng.random() < 0.75,
         tail=own.tail,
     )
 

@@ -125,7 +125,7 @@ class _Session:
 
     async def _dial(self, _host: str, _port: int) -> End:
         await trio.lowlevel.checkpoint()
-        ours, theirs = pipe(self._plan.capacity)
+        ours, theirs = pipe(self._plan.capacity, prompt=self._plan.prompt)
         self._server._nursery.start_soon(self._server._serve_stream, theirs)
         return ours
 
