@@ -24,6 +24,12 @@ SINK_RATES = (8_000, 16_000, 24_000, 44_100, 48_000)
 # Milliseconds of audio in a frame of the server: the shortest and the longest.
 _CHUNKS = ((1, 200), (1, 4), (2, 30), (20, 20), (40, 40), (5, 120), (80, 200), (200, 200))
 
+# Seconds of audio in a frame that the reader takes: the shortest and the longest.  Where the server's are short so are
+# turns, and a long frame would be all of a turn: nothing of it could be interrupted once it has been taken.
+_FRAMES = ((0.02, 0.02), (0.005, 0.08), (0.04, 0.2), (0.1, 0.1))
+_SHORT_FRAMES = ((0.02, 0.02), (0.005, 0.08), (0.001, 0.01), (0.005, 0.005))
+_SHORT = 40
+
 MomentKind = Literal["at_once", "silence", "speech", "frame", "before_marker", "edge", "queued"]
 MOMENTS: dict[MomentKind, int] = {
     "at_once": 12,
@@ -151,7 +157,7 @@ def plan_session(rng: random.Random, dialect: SoakDialect) -> SessionPlan:
     sink_rate = provider_rate if provider_rate in SINK_RATES and rng.random() < 0.75 else rng.choice(SINK_RATES)
     shortest, longest = rng.choice(_CHUNKS)
     limited = rng.random() < 0.1
-    frames = rng.choice(((0.02, 0.02), (0.005, 0.08), (0.04, 0.2), (0.1, 0.1)))
+    frames = rng.choice(_FRAMES if longest > _SHORT else _SHORT_FRAMES)
     provider: dict[str, Any] = {
         "sample_rate": provider_rate,
         "cancel_timeout": rng.choice((0.25, 2.0, 2.0, 2.0)),
@@ -241,12 +247,17 @@ def _moment(rng: random.Random, session: SessionPlan, plan: RunPlan, kind: Momen
     elif kind in ("at_once", "frame") and means == "deadline":
         means = "cancel"
     if kind == "frame":
-        return Moment(kind, 0.0, 0, rng.choice((1, 1, 1, 1, 2, 2, 3)), means, in_reader=rng.random() < 0.6)
+        frames = min(rng.choice((1, 1, 1, 1, 2, 2, 3)), max(1, int(_audio(session, plan) / session.frames[1])))
+        return Moment(kind, 0.0, 0, frames, means, in_reader=rng.random() < 0.6)
     return Moment(kind, _seconds(rng, session, plan, kind), _passes(rng, kind), 0, means, in_reader=False)
 
 
+def _audio(session: SessionPlan, plan: RunPlan) -> float:
+    return plan.characters * session.options.ms_per_char / 1000
+
+
 def _seconds(rng: random.Random, session: SessionPlan, plan: RunPlan, kind: MomentKind) -> float:
-    audio = plan.characters * session.options.ms_per_char / 1000
+    audio = _audio(session, plan)
     first = float(plan.options["first_audio"])
     arrival = audio / plan.options["speed"]
     match kind:
