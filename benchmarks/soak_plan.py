@@ -24,12 +24,6 @@ SINK_RATES = (8_000, 16_000, 24_000, 44_100, 48_000)
 # Milliseconds of audio in a frame of the server: the shortest and the longest.
 _CHUNKS = ((1, 200), (1, 4), (2, 30), (20, 20), (40, 40), (5, 120), (80, 200), (200, 200))
 
-# Seconds of audio in a frame that the reader takes: the shortest and the longest.  Where the server's are short so are
-# turns, and a long frame would be all of a turn: nothing of it could be interrupted once it has been taken.
-_FRAMES = ((0.02, 0.02), (0.005, 0.08), (0.04, 0.2), (0.1, 0.1))
-_SHORT_FRAMES = ((0.02, 0.02), (0.005, 0.08), (0.001, 0.01), (0.005, 0.005))
-_SHORT = 40
-
 MomentKind = Literal["at_once", "silence", "speech", "frame", "before_marker", "edge", "queued"]
 MOMENTS: dict[MomentKind, int] = {
     "at_once": 12,
@@ -157,7 +151,7 @@ def plan_session(rng: random.Random, dialect: SoakDialect) -> SessionPlan:
     sink_rate = provider_rate if provider_rate in SINK_RATES and rng.random() < 0.75 else rng.choice(SINK_RATES)
     shortest, longest = rng.choice(_CHUNKS)
     limited = rng.random() < 0.1
-    frames = rng.choice(_FRAMES if longest > _SHORT else _SHORT_FRAMES)
+    frames = _reader_frames(rng, (shortest + longest) / 2000)
     provider: dict[str, Any] = {
         "sample_rate": provider_rate,
         "cancel_timeout": rng.choice((0.25, 2.0, 2.0, 2.0)),
@@ -188,6 +182,12 @@ def plan_session(rng: random.Random, dialect: SoakDialect) -> SessionPlan:
         prompt=rng.random() < 0.75,
         tail=own.tail,
     )
+
+
+def _reader_frames(rng: random.Random, mean: float) -> tuple[float, float]:
+    """As long as those of the server, by and large: turns are a few of these, and what was taken whole is not cut."""
+    shortest, longest = rng.choice(((0.02, 0.02), (mean, mean), (mean / 2, mean), (mean / 4, 2 * mean)))
+    return max(0.001, min(0.1, shortest)), max(0.001, min(0.2, longest))
 
 
 def plan_run(rng: random.Random, session: SessionPlan) -> RunPlan:
