@@ -210,7 +210,7 @@ def _text(rng: random.Random, session: SessionPlan) -> str:
     """A text that makes a few frames on the wire: half the time goes to messages, a sixth to resampling."""
     longest = session.options.frame_ms_max or 40.0
     shortest = session.options.frame_ms_min or longest
-    milliseconds = min(rng.uniform(0.5, 4.5) * (shortest + longest) / 2, 1000 if session.exact else 400)
+    milliseconds = min(rng.uniform(0.5, 4.5) * (shortest + longest) / 2, 500 if session.exact else 200)
     return "x" * max(1, round(milliseconds / session.options.ms_per_char))
 
 
