@@ -54,8 +54,10 @@ class End(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Some bytes, at least one; ``b""`` once the other end is closed and all was read."""
-        if self._inbox:
-            await (trio.lowlevel.checkpoint_if_cancelled() if self._prompt else trio.lowlevel.checkpoint())
+        if self._inbox and self._prompt:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        elif self._inbox:
+            await trio.lowlevel.checkpoint()
         while not self._inbox:
             if self._closed:
                 raise trio.ClosedResourceError

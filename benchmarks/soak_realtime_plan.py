@@ -5,7 +5,6 @@ A reply is as long as a turn of speech is there, and interrupted at the same mom
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -132,8 +131,6 @@ def _run_options(rng: random.Random, *, announces: bool, end_marker: str) -> dic
     if not announces or end_marker == "none":
         options["end_marker"] = end_marker
     return options
-
-
 
 
 _REALTIME: SoakDialect = SoakDialect(

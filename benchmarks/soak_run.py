@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
-from soak_clock import VirtualClock
 from soak_check import Device, Ledger, Spoken, Violation
+from soak_clock import VirtualClock
 from soak_dialects import DIALECTS
 from soak_pipe import End, pipe
 from soak_plan import Moment, RunPlan, SessionPlan, plan_run, plan_session, session_random
