@@ -9,10 +9,16 @@ import trio
 
 
 class End(trio.abc.Stream):
-    """One end; what is sent at the one is received at the other."""
+    """One end; what is sent at the one is received at the other.
 
-    def __init__(self, capacity: float) -> None:
+    Args:
+        capacity: bytes that the other end holds.
+        prompt: goes on in the same step where it need not wait, as another process does for us.
+    """
+
+    def __init__(self, capacity: float, *, prompt: bool = False) -> None:
         self._capacity = capacity
+        self._prompt = prompt
         self._inbox = bytearray()
         self._changed = trio.lowlevel.ParkingLot()
         self._closed = False
@@ -35,7 +41,8 @@ class End(trio.abc.Stream):
                 view = view[int(room) :]
             await self._changed.park()
         self._put(view)
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        if not self._prompt:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _put(self, data: memoryview) -> None:
         self.peer._inbox += data
@@ -47,7 +54,9 @@ class End(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Some bytes, at least one; ``b""`` once the other end is closed and all was read."""
-        if self._inbox:
+        if self._inbox and self._prompt:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        elif self._inbox:
             await trio.lowlevel.checkpoint()
         while not self._inbox:
             if self._closed:
@@ -71,8 +80,8 @@ class End(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
-def pipe(capacity: float) -> tuple[End, End]:
-    """Two ends, each of which holds `capacity` bytes that the other has sent."""
-    left, right = End(capacity), End(capacity)
+def pipe(capacity: float, *, prompt: bool = False) -> tuple[End, End]:
+    """The client's end and the server's, each of which holds `capacity` bytes; whether the server's is prompt."""
+    left, right = End(capacity), End(capacity, prompt=prompt)
     left.peer, right.peer = right, left
     return left, right

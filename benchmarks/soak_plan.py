@@ -65,6 +65,7 @@ class SessionPlan:
         device_seconds: the reader feeds a device that holds this much; None for none.
         prewarm: connect before the first turn.
         capacity: bytes that the connection holds in each direction.
+        prompt: the server takes no pass of the scheduler to send or receive where it need not wait.
         tail: seconds from the last audio to the end of a turn, besides those by which its mark is late.
     """
 
@@ -79,6 +80,7 @@ class SessionPlan:
     device_seconds: float | None
     prewarm: bool
     capacity: float
+    prompt: bool
     tail: float
 
     @property
@@ -149,7 +151,7 @@ def plan_session(rng: random.Random, dialect: SoakDialect) -> SessionPlan:
     sink_rate = provider_rate if provider_rate in SINK_RATES and rng.random() < 0.75 else rng.choice(SINK_RATES)
     shortest, longest = rng.choice(_CHUNKS)
     limited = rng.random() < 0.1
-    frames = rng.choice(((0.02, 0.02), (0.005, 0.08), (0.04, 0.2), (0.1, 0.1)))
+    frames = _reader_frames(rng, (shortest + longest) / 2000)
     provider: dict[str, Any] = {
         "sample_rate": provider_rate,
         "cancel_timeout": rng.choice((0.25, 2.0, 2.0, 2.0)),
@@ -177,8 +179,15 @@ def plan_session(rng: random.Random, dialect: SoakDialect) -> SessionPlan:
         device_seconds=rng.choice((None, None, None, None, 0.05, 0.3)),
         prewarm=rng.random() < 0.3,
         capacity=rng.choice((4096, 65536, math.inf)),
+        prompt=rng.random() < 0.75,
         tail=own.tail,
     )
+
+
+def _reader_frames(rng: random.Random, mean: float) -> tuple[float, float]:
+    """As long as those of the server, by and large: turns are a few of these, and what was taken whole is not cut."""
+    shortest, longest = rng.choice(((0.02, 0.02), (mean, mean), (mean / 2, mean), (mean / 4, 2 * mean)))
+    return max(0.001, min(0.1, shortest)), max(0.001, min(0.2, longest))
 
 
 def plan_run(rng: random.Random, session: SessionPlan) -> RunPlan:
@@ -201,7 +210,7 @@ def _text(rng: random.Random, session: SessionPlan) -> str:
     """A text that makes a few frames on the wire: half the time goes to messages, a sixth to resampling."""
     longest = session.options.frame_ms_max or 40.0
     shortest = session.options.frame_ms_min or longest
-    milliseconds = min(rng.uniform(0.5, 4.5) * (shortest + longest) / 2, 1000 if session.exact else 400)
+    milliseconds = min(rng.uniform(0.5, 4.5) * (shortest + longest) / 2, 500 if session.exact else 200)
     return "x" * max(1, round(milliseconds / session.options.ms_per_char))
 
 
@@ -238,12 +247,17 @@ def _moment(rng: random.Random, session: SessionPlan, plan: RunPlan, kind: Momen
     elif kind in ("at_once", "frame") and means == "deadline":
         means = "cancel"
     if kind == "frame":
-        return Moment(kind, 0.0, 0, rng.choice((1, 1, 1, 1, 2, 2, 3)), means, in_reader=rng.random() < 0.6)
+        frames = min(rng.choice((1, 1, 1, 1, 2, 2, 3)), max(1, int(_audio(session, plan) / session.frames[1])))
+        return Moment(kind, 0.0, 0, frames, means, in_reader=rng.random() < 0.6)
     return Moment(kind, _seconds(rng, session, plan, kind), _passes(rng, kind), 0, means, in_reader=False)
 
 
+def _audio(session: SessionPlan, plan: RunPlan) -> float:
+    return plan.characters * session.options.ms_per_char / 1000
+
+
 def _seconds(rng: random.Random, session: SessionPlan, plan: RunPlan, kind: MomentKind) -> float:
-    audio = plan.characters * session.options.ms_per_char / 1000
+    audio = _audio(session, plan)
     first = float(plan.options["first_audio"])
     arrival = audio / plan.options["speed"]
     match kind:

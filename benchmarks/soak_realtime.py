@@ -14,82 +14,88 @@ from typing import Any
 
 import attrs
 import trio
-import trio.testing
 from soak_check import Violation
+from soak_clock import VirtualClock
 from soak_pipe import End, pipe
+from soak_plan import SessionPlan
+from soak_realtime_plan import RATE, RealtimeRun, plan_realtime_run, plan_realtime_session
 from soak_run import RUNS_PER_SESSION, Report, _chances_from
 
-from voicetrio import VoiceTrioError, open_audio_sink
+from voicetrio import Interruption, VoiceTrioError, open_audio_sink
 from voicetrio.inference import Realtime
 from voicetrio.realtime import RealtimeReply, ReplyEnded, ReplyInterrupted
 from voicetrio.simulators import read_tags, tagged_pcm
-from voicetrio.simulators.gateway_realtime import GatewayRealtimeOptions, GatewayRealtimeSimulator
+from voicetrio.simulators.gateway_realtime import GatewayRealtimeSimulator
 
-RATE = 24_000
+# Virtual seconds.  None of them costs anything, and a session that hangs jumps to the last.
+_PATIENCE = 5.0  # for a moment that may never come
+_QUIET = 3.0  # more than it takes to reply to the user, and to answer late
+_LONG = 120.0  # for a call that must return
 _HANG = 5_000.0
-_PATIENCE = 30.0
-_SPOKEN_TO = "I heard you."
+
+# So many attempts at one interruption come too late, each time, only if something is wrong.
+_MAX_ATTEMPTS = 200
+
+_COMPLETE = 0.3
+"""How often an interruption is followed by a reply that nobody interrupts."""
 
 
 def run_session(seed: int, session: int, runs: int = RUNS_PER_SESSION) -> Report:
     """Run the first `runs` interruptions of a session and check all of them; the same arguments give the same."""
     rng = random.Random(f"realtime/{seed}/{session}")
     with _chances_from(rng):
-        soak = _Session(rng, session * RUNS_PER_SESSION, runs)
-        return trio.run(soak.run, clock=trio.testing.MockClock(autojump_threshold=0))
+        soak = _Session(plan_realtime_session(rng), rng, session * RUNS_PER_SESSION, runs)
+        return trio.run(soak.run, clock=VirtualClock())
 
 
 @attrs.define(eq=False)
 class _Call:
-    """A text that was said: the reply to it, if it came to its end; `mixed` if the user spoke meanwhile.
+    """A text that was said.
 
-    Replies have no ids: one to the user's speech may then be taken for that to the text.
+    Attributes:
+        text: it.
+        run: number of the run.
+        scope: around the call.
+        result: the reply to it, if it came to its end.
+        error: what it failed with.
+        mixed: if the user spoke meanwhile.  Replies have no ids: one to the user may then be taken for that to it.
+        counted: whether its interruption was reported.
+        returned: whether the call has ended.
     """
 
     text: str
+    run: int
     scope: trio.CancelScope
-    reply: RealtimeReply | None = None
+    result: RealtimeReply | None = None
     error: VoiceTrioError | None = None
     mixed: bool = False
+    counted: bool = False
     returned: trio.Event = attrs.Factory(trio.Event)
 
 
 class _Session:
-    def __init__(self, rng: random.Random, first_run: int, runs: int) -> None:
+    def __init__(self, plan: SessionPlan, rng: random.Random, first_run: int, runs: int) -> None:
+        self._plan = plan
         self._rng = rng
+        self._pauses = random.Random(rng.getrandbits(64))  # the reader's, so that its chances do not move the runs'
         self._run_number = first_run
         self._runs = runs
         self._texts = 0
         self._counts: Counter[str] = Counter()
         self._violations: list[Violation] = []
         self._heard: defaultdict[int, bytearray] = defaultdict(bytearray)
+        self._frames: Counter[int] = Counter()  # that were taken, by turn
         self._fenced: dict[int, int] = {}  # turns that are silenced, and what was heard of them
         self._outcomes: dict[int, Any] = {}
         self._calls: list[_Call] = []
+        self._open_calls: list[_Call] = []  # … that may not have returned
+        self._replies: list[Any] = []
+        self._reply_to: dict[str, Any] = {}  # by text
+        self._last_cut: Interruption | None = None  # of those noted
+        self._aim: tuple[_Call, RealtimeRun] | None = None  # for the reader
+        self._struck = trio.Event()
+        self._hit = False
         self._said = 0  # samples of the user's speech
-        shortest = rng.uniform(5, 40)
-        announces = rng.random() < 0.85
-        self._options = GatewayRealtimeOptions(
-            seed=rng.randrange(2**32),
-            frame_ms_min=shortest,
-            frame_ms_max=rng.uniform(shortest, 80),
-            ms_per_char=4.0,
-            speed=rng.choice((1.0, 4.0, 4.0, 20.0, math.inf)),
-            odd_frames=rng.random() < 0.3,
-            empty_frames=rng.random() < 0.1,
-            announces=announces,
-            # Where neither beginnings nor ends are told, nothing tells two replies apart.
-            end_marker=rng.choice(("normal",) * 6 + (("none", "late", "double") if announces else ("normal",))),
-            end_marker_delay=rng.choice((0.1, 0.4)),
-            interrupt_ends=rng.choice(("none", "before", "after")),
-            interrupt_idle=rng.random() < 0.5,
-            transcripts=rng.random() < 0.2,
-            tell_usage=rng.random() < 0.2,
-            vad_end=0.1,
-            speech_reply=_SPOKEN_TO,
-        )
-        self._pace = rng.choice((1.0, 1.0, 4.0, math.inf))
-        self._capacity = rng.choice((4096, 65536, math.inf))
 
     # -- the session -------------------------------------------------------------------------------------------------
 
@@ -98,7 +104,7 @@ class _Session:
         try:
             with trio.fail_after(_HANG):
                 async with (
-                    GatewayRealtimeSimulator(self._options).serve_in_memory() as self._server,
+                    GatewayRealtimeSimulator(self._plan.options).serve_in_memory() as self._server,
                     trio.open_nursery() as self._nursery,
                 ):
                     await self._converse()
@@ -119,90 +125,126 @@ class _Session:
 
     async def _dial(self, _host: str, _port: int) -> End:
         await trio.lowlevel.checkpoint()
-        ours, theirs = pipe(self._capacity)
+        ours, theirs = pipe(self._plan.capacity, prompt=self._plan.prompt)
         self._server._nursery.start_soon(self._server._serve_stream, theirs)
         return ours
 
     async def _converse(self) -> None:
-        rng = self._rng
-        sink, self._source = open_audio_sink(RATE, max_seconds=rng.choice((0.1, 1.0, 4.0)), frame_seconds=0.001)
-        provider = Realtime.gemini(
-            token="k",
-            base_url=self._server.url,
-            cancel_timeout=rng.choice((0.25, 2.0, 2.0)),
-            inferred_end=0.6,
-            response_timeout=5.0,
-            reply_seconds=rng.choice((0.2, 120.0)),
-        )
+        plan = self._plan
+        sink, self._source = open_audio_sink(RATE, max_seconds=plan.max_seconds, frame_seconds=0.001)
+        provider = Realtime.gemini(token="k", base_url=self._server.url, **plan.provider)
         self._nursery.start_soon(self._read)
         async with provider.open(sink, sample_rate=RATE, dial=self._dial) as self._session:
             self._nursery.start_soon(self._listen)
             self._keep_replies()
-            while self._counts["interruptions"] < self._runs and not self._violations:
+            if plan.prewarm:
+                await self._session.prewarm()
+            for _ in range(self._runs):
                 await self._interrupt_once()
+                if self._violations:
+                    break
                 self._run_number += 1
-            await trio.sleep(_PATIENCE)
+            await trio.sleep(_LONG)
             self._account()
         sink.close()
 
     def _keep_replies(self) -> None:
-        floor, self._replies = self._session._floor, []
+        floor = self._session._floor
         new_reply = floor.new_reply
 
         def kept(*args: Any, **kwargs: Any) -> Any:
-            self._replies.append(new_reply(*args, **kwargs))
-            return self._replies[-1]
+            reply = new_reply(*args, **kwargs)
+            self._replies.append(reply)
+            if reply.asked is not None:
+                self._reply_to[reply.asked] = reply
+            return reply
 
-        floor.new_reply = kept
+        floor.new_reply = kept  # type: ignore[method-assign]
 
     async def _interrupt_once(self) -> None:
-        rng = self._rng
-        answers = ("interrupted",) * 6 + ("none", "late", "after")
-        self._server.options = attrs.evolve(
-            self._server.options,
-            first_audio=rng.choice((0.0, 0.05, rng.uniform(0, 0.3))),
-            interrupt_answer=rng.choice(answers),
-            interrupt_delay=rng.choice((0.1, 0.4)),
-            interrupt_after=rng.randrange(4),
-            late_frames=rng.choice((0, 0, 2)) if self._options.announces else 0,
-        )
-        means = rng.choice(("interrupt", "interrupt", "cancel", "cancel", "user"))
-        call = self._say()
-        companions = [self._say() for _ in range(rng.choice((0,) * 8 + (1, 2)))]
-        await trio.sleep(rng.choice((0.0, rng.uniform(0, 0.1), rng.uniform(0, 0.6), rng.uniform(0, 1.5))))
-        for _ in range(rng.choice((0, 0, rng.randrange(12)))):
-            await trio.lowlevel.checkpoint()
-        if means == "user":
-            await self._speak()
+        for _ in range(_MAX_ATTEMPTS):
+            run = plan_realtime_run(self._rng, self._plan)
+            if await self._attempt(run):
+                self._counts[f"at {run.kind}"] += 1
+                self._counts[f"by {run.means}"] += 1
+                break
+            self._counts["late attempts"] += 1
+            if self._violations:
+                return
         else:
-            self._strike(call, means)
-        if rng.random() < 0.4:
-            for each in (call, *companions):
-                await self._returned(each)
-            await trio.sleep(rng.choice((0.0, rng.uniform(0, 0.3))))
-        if rng.random() < 0.3:
+            self._found("error", "no interruption came about")
+        if self._rng.random() < _COMPLETE:
             await self._complete()
 
-    def _strike(self, call: _Call, means: str) -> None:
-        """Interrupt, and see in the same step that nothing more can be read of what was silenced."""
-        cut = None
-        if means == "interrupt":
-            cut = self._session.interrupt()
-        elif not call.returned.is_set():
-            before = self._session.last_interruption
-            call.scope.cancel()
-            cut = self._session.last_interruption
-            if cut is before:
-                cut = None
-        if cut is None:
+    # -- one attempt -------------------------------------------------------------------------------------------------
+
+    async def _attempt(self, run: RealtimeRun) -> bool:
+        """Let the model speak, and interrupt it as planned; whether something was interrupted."""
+        self._server.options = attrs.evolve(self._server.options, **run.options)
+        self._struck, self._hit = trio.Event(), False
+        deadline = trio.current_time() + run.seconds if run.means == "deadline" else math.inf
+        call = self._say(run.text, deadline)
+        companions = [self._say(text) for text in run.companions]
+        await self._strike_in_time(call, run)
+        if run.gap is not None:
+            for each in (call, *companions):
+                await self._returned(each)
+            await trio.sleep(run.gap)
+        return self._hit
+
+    async def _strike_in_time(self, call: _Call, run: RealtimeRun) -> None:
+        if run.means == "deadline":
+            await self._returned(call)
             return
-        self._counts["interruptions"] += 1
-        self._counts[f"by {means}"] += 1
-        self._note(cut)
+        if run.kind == "frame":
+            self._aim = call, run
+            with trio.move_on_after(_PATIENCE):
+                await self._struck.wait()
+            self._aim = None
+            return
+        if run.kind == "queued":
+            await self._returned(call)
+        if run.seconds:
+            await trio.sleep(run.seconds)
+        for _ in range(run.passes):
+            await trio.lowlevel.checkpoint()
+        if run.means == "user":
+            await self._speak()
+        else:
+            self._strike(call, run.means)
+
+    def _strike(self, call: _Call, means: str) -> None:
+        """Interrupt, and see in the same step that nothing more of it can be read."""
+        if means == "interrupt":
+            if (cut := self._session.interrupt()) is not None:
+                self._note(cut)
+        elif not call.returned.is_set():
+            call.scope.cancel()
+            self._find_cut(call)
+        self._probe()
+
+    def _probe(self) -> None:
         with suppress(trio.WouldBlock):
             self._take(self._source.receive_nowait(0.001))
 
-    def _note(self, cut: Any) -> None:
+    def _find_cut(self, call: _Call) -> None:
+        """The scope around a call was cancelled: by us, just now, or by a deadline."""
+        reply, cut = self._reply_to.get(call.text), self._session.last_interruption
+        if call.counted or reply is None:
+            return
+        if cut is not None and cut is not self._last_cut and (reply.number in cut.turns or reply.number is None):
+            call.counted = True
+            self._note(cut)
+        elif reply.number is not None and reply.number not in self._fenced:
+            if call.returned.is_set():
+                self._found("account", f"turn {reply.number} was cancelled, and left {cut}")
+            # Else its end had come, but its caller did not know yet: it finds out when it runs, and nothing may pass.
+            self._fenced[reply.number] = self._samples(reply.number)
+
+    def _note(self, cut: Interruption) -> None:
+        self._last_cut = cut
+        self._hit = True
+        self._counts["interruptions"] += 1
         if cut.turns and cut.samples_heard != self._samples(cut.turn):
             self._found("account", f"{cut.samples_heard} heard of turn {cut.turn}, not {self._samples(cut.turn)}")
         for turn in cut.turns:
@@ -214,84 +256,120 @@ class _Session:
     async def _complete(self) -> None:
         """Nothing of a reply that nobody interrupts may be missing."""
         await self._quiet()
-        call = self._say()
+        call = self._say("x" * self._rng.randrange(1, 20))
         await self._returned(call)
-        if call.error is not None or call.reply is None:
+        if call.error is not None or call.result is None:
             self._found("outcome", f"a reply that nobody interrupted: {call.error!r}")
             return
-        await trio.sleep(self._samples_of(call.text) / RATE / min(self._pace, 1000) + 1)
-        turn = call.reply.turn
-        if not str(call.reply.outcome).startswith("completed") or self._samples(turn) != self._samples_of(call.text):
-            self._found("lost", f"turn {turn}: {call.reply.outcome}, {self._samples(turn)} samples")
+        await trio.sleep(self._samples_of(call.text) / RATE / min(self._plan.pace, 1000) + 1)
+        turn = call.result.turn
+        if not str(call.result.outcome).startswith("completed") or self._samples(turn) != self._samples_of(call.text):
+            self._found("lost", f"turn {turn}: {call.result.outcome}, {self._samples(turn)} samples")
         self._counts["completed"] += 1
 
     async def _quiet(self) -> None:
-        for call in self._calls:
+        for call in self._open_calls:
             await self._returned(call)
-        await trio.sleep(1.5)  # more than it takes to reply to the user, and to answer late
+        self._open_calls = [call for call in self._open_calls if not call.returned.is_set()]
+        await trio.sleep(_QUIET)
 
     def _samples_of(self, text: str) -> int:
-        return round(len(text) * RATE * self._options.ms_per_char / 1000)
+        return round(len(text) * RATE * self._plan.options.ms_per_char / 1000)
 
     async def _returned(self, call: _Call) -> None:
-        with trio.move_on_after(_PATIENCE * 4) as scope:
+        if call.returned.is_set():
+            return
+        with trio.move_on_after(_LONG) as scope:
             await call.returned.wait()
         if scope.cancelled_caught:
             self._found("leak", f"the call of {call.text[:8]} hangs")
 
-    def _say(self) -> _Call:
+    # -- the caller, and the user ------------------------------------------------------------------------------------
+
+    def _say(self, text: str, deadline: float = math.inf) -> _Call:
         self._texts += 1
-        text = f"<{self._texts}>" + "x" * self._rng.randrange(4, 200)
-        call = _Call(text, trio.CancelScope())
+        call = _Call(f"<{self._texts}>{text}", self._run_number, trio.CancelScope(deadline=deadline))
         self._calls.append(call)
+        self._open_calls.append(call)
         self._nursery.start_soon(self._say_it, call)
         return call
 
     async def _say_it(self, call: _Call) -> None:
         try:
             with call.scope:
-                call.reply = await self._session.say(call.text)
+                call.result = await self._session.say(call.text)
         except VoiceTrioError as error:
             call.error = error
         finally:
             call.returned.set()
+        if call.scope.cancelled_caught and not call.counted:
+            self._find_cut(call)
+            self._probe()
 
     async def _speak(self) -> None:
         """Let the user speak, and wait until the model has replied, so that replies and texts stay apart."""
         before = self._session.last_interruption
-        for call in self._calls:
+        for call in self._open_calls:
             call.mixed |= not call.returned.is_set()
-        for number in range(self._rng.randrange(6, 12)):
-            pcm = bytes(2 * 480) if number > 4 else tagged_pcm(5, self._said, 480)
-            self._said += 480 * (number <= 4)
-            await self._session.send_audio(pcm)
-            await trio.sleep(0.02)
+        for _ in range(self._rng.randint(1, 3)):
+            await self._speak_for(self._rng.choice((480, 960, 1440)), aloud=True)
+        await self._speak_for(self._rng.randrange(480, 3000), aloud=False)  # the end of speech, or a pause in it
         await self._quiet()
-        for _ in range(10):
-            await self._session.send_audio(bytes(2 * 480))
-            await trio.sleep(0.02)
+        await self._speak_for(4800, aloud=False)
         await self._quiet()
-        if self._session.last_interruption is not before:
+        self._last_cut = self._session.last_interruption
+        if self._last_cut is not before:
+            self._hit = True
             self._counts["interruptions"] += 1
-            self._counts["by user"] += 1
+
+    async def _speak_for(self, samples: int, *, aloud: bool) -> None:
+        await self._session.send_audio(tagged_pcm(5, self._said, samples) if aloud else bytes(2 * samples))
+        self._said += samples * aloud
+        await trio.sleep(samples / RATE)
+
+    # -- the reader --------------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        rng = random.Random(self._rng.getrandbits(32))
+        shortest, longest = self._plan.frames
         while True:
             try:
-                frame = await self._source.receive(rng.uniform(0.005, 0.05))
+                frame = await self._source.receive(self._pauses.uniform(shortest, longest))
             except trio.EndOfChannel:
                 return
             self._take(frame)
-            if not math.isinf(self._pace):
-                await trio.sleep(frame.seconds / self._pace)
+            self._shoot(frame.turn)
+            if not math.isinf(self._plan.pace):
+                await trio.sleep(frame.seconds / self._plan.pace)
 
     def _take(self, frame: Any) -> None:
-        if frame.turn in self._fenced:
-            self._found("stale", f"{frame.samples} samples of turn {frame.turn} after it was silenced")
-        if frame.position != self._samples(frame.turn):
-            self._found("lost", f"turn {frame.turn} goes on at {frame.position}, not at {self._samples(frame.turn)}")
-        self._heard[frame.turn] += frame.pcm
+        turn, heard = frame.turn, self._samples(frame.turn)
+        if turn in self._fenced:
+            self._found("stale", f"{frame.samples} samples of turn {turn} after it was silenced")
+        if frame.position != heard:
+            kind = "lost" if frame.position > heard else "doubled"
+            self._found(kind, f"turn {turn} goes on at {frame.position}, not at {heard}")
+        self._heard[turn] += frame.pcm
+        self._frames[turn] += 1
+
+    def _shoot(self, turn: int) -> None:
+        """Strike, if the reader was told to, and enough of that turn has been taken."""
+        if self._aim is None:
+            return
+        call, run = self._aim
+        reply = self._reply_to.get(call.text)
+        if reply is None or reply.number != turn or self._frames[turn] < run.frames:
+            return
+        self._aim = None
+        means = "interrupt" if call.returned.is_set() else run.means  # its scope is left, but it is still heard
+        if run.in_reader:
+            self._strike(call, means)
+            self._struck.set()
+        else:
+            self._nursery.start_soon(self._strike_from_another_task, call, means)
+
+    async def _strike_from_another_task(self, call: _Call, means: str) -> None:
+        self._strike(call, means)
+        self._struck.set()
 
     async def _listen(self) -> None:
         async for event in self._session:
@@ -323,30 +401,30 @@ class _Session:
 
     def _settle(self) -> None:
         segments = {segment.number: segment for segment in self._server.segments}
+        calls = {call.result.turn: call for call in self._calls if call.result is not None}
         before = -1
         for turn in sorted(self._heard):
+            pcm, samples = self._heard[turn], self._samples(turn)
             self._counts["turns"] += 1
-            self._counts["samples"] += self._samples(turn)
-            runs = read_tags(bytes(self._heard[turn]))
-            if self._samples(turn) < 2:
+            self._counts["samples"] += samples
+            if samples < 2:
                 continue
-            if len(runs) != 1 or runs[0].start or runs[0].segment not in segments:
-                self._found("foreign", f"turn {turn} is {runs[:4]}")
+            segment = segments.get(read_tags(pcm[:4])[0].segment)
+            if segment is None or pcm != tagged_pcm(segment.number, 0, samples):
+                self._found("foreign", f"turn {turn} is {read_tags(pcm)[:4]}")
                 continue
-            segment = segments[runs[0].segment]
             if segment.number <= before:
                 self._found("reordered", f"turn {turn} is of segment {segment.number}, after {before}")
             before = segment.number
-            self._check_end(turn, segment)
+            self._check_end(turn, segment, calls.get(turn))
 
-    def _check_end(self, turn: int, segment: Any) -> None:
+    def _check_end(self, turn: int, segment: Any, call: _Call | None) -> None:
         if turn in self._fenced:
             if self._samples(turn) != self._fenced[turn]:
                 self._found("stale", f"turn {turn}: {self._samples(turn)} samples, {self._fenced[turn]} at its end")
-        elif segment.cleared and self._options.interrupt_ends == "before":
+        elif segment.cleared and self._plan.options.interrupt_ends == "before":
             pass  # its end was told before it was told that it had been broken off, and all that came had been heard
         elif str(self._outcomes.get(turn)).startswith("completed") and self._samples(turn) != segment.samples:
             self._found("lost", f"turn {turn}: {self._samples(turn)} samples of {segment.samples}")
-        for call in self._calls:
-            if call.reply is not None and call.reply.turn == turn and segment.text != call.text and not call.mixed:
-                self._found("foreign", f"the reply to {call.text[:8]} is {segment.text[:8]}")
+        if call is not None and segment.text != call.text and not call.mixed:
+            self._found("foreign", f"the reply to {call.text[:8]} is {segment.text[:8]}")

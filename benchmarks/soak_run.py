@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
-import trio.testing
 from soak_check import Device, Ledger, Spoken, Violation
+from soak_clock import VirtualClock
 from soak_dialects import DIALECTS
 from soak_pipe import End, pipe
 from soak_plan import Moment, RunPlan, SessionPlan, plan_run, plan_session, session_random
@@ -56,7 +56,7 @@ def run_session(seed: int, session: int, runs: int = RUNS_PER_SESSION, dialect: 
     rng = session_random(seed, session)
     with _chances_from(rng):
         soak = _Session(plan_session(rng, DIALECTS[dialect]), rng, session * RUNS_PER_SESSION, runs)
-        return trio.run(soak.run, clock=trio.testing.MockClock(autojump_threshold=0))
+        return trio.run(soak.run, clock=VirtualClock())
 
 
 @contextmanager
@@ -128,7 +128,7 @@ class _Session:
 
     async def _dial(self, _host: str, _port: int) -> End:
         await trio.lowlevel.checkpoint()
-        ours, theirs = pipe(self._plan.capacity)
+        ours, theirs = pipe(self._plan.capacity, prompt=self._plan.prompt)
         self._server._nursery.start_soon(self._server._serve_stream, theirs)
         return ours
 
@@ -197,7 +197,6 @@ class _Session:
 
     async def _end(self) -> None:
         self._sink.close()
-        await trio.testing.wait_all_tasks_blocked()
         await trio.sleep(_QUIET)
         if self._server.open_connections:
             self._ledger.found("leak", f"{self._server.open_connections} connections are left")

@@ -155,7 +155,7 @@ FAULTS = [
     ("stale account", {(Turn, "_abort"): abort_that_fences_a_little_later}, None),
     ("foreign doubled", {(_DeepgramDialect, "receive"): receive_that_ignores_the_gate}, None),
     ("foreign doubled", {(_DeepgramDialect, "cancel"): cancel_without_a_clear}, None),
-    ("foreign", {(TurnAudio, "__init__"): open_turn_with_the_resampler_of_the_last}, None),
+    ("foreign doubled", {(TurnAudio, "__init__"): open_turn_with_the_resampler_of_the_last}, None),
     ("foreign", {(TurnAudio, "finish"): finish_without_what_the_resampler_withholds}, None),
     ("foreign", {(TurnAudio, "_whole_samples"): pieces_without_the_odd_byte}, None),
     ("doubled foreign", {(TurnAudio, "_queue_up"): queue_up_twice}, None),

@@ -2,35 +2,41 @@
 
 import importlib
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import trio
 
 from voicetrio._realtime_reply import Reply
 from voicetrio._realtime_session import RealtimeSession
+from voicetrio.audio import TurnAudio
 from voicetrio.inference._realtime_dialect import GatewayRealtimeDialect
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 if str(BENCHMARKS) not in sys.path:
     sys.path.append(str(BENCHMARKS))
+soak_plan = importlib.import_module("soak_plan")
 soak_realtime = importlib.import_module("soak_realtime")
 
-SESSIONS = 3
+SESSIONS = 8
 RUNS = 50
+MEANS = ("interrupt", "cancel", "deadline", "user")
 
 
 @pytest.mark.parametrize("fixed", [1, None], ids=["seed 1", "a fresh seed"])
 def test_no_sample_of_a_realtime_reply_is_stale_lost_doubled_or_out_of_order(fixed, seed):
     seed = seed if fixed is None else fixed
     again = f"python benchmarks/soak.py --dialect realtime --seed {seed} --start RUN --runs 1"
-    interruptions = completed = 0
+    counts = Counter()
     for session in range(SESSIONS):
         report = soak_realtime.run_session(seed, session)
         assert report.violations == [], again
-        interruptions += report.counts["interruptions"]
-        completed += report.counts["completed"]
-    assert interruptions >= SESSIONS * RUNS
-    assert completed > 0
+        counts += report.counts
+    assert counts["interruptions"] >= SESSIONS * RUNS
+    assert counts["completed"] > 0
+    met = {name for name in counts if name.startswith(("at ", "by "))}
+    assert met == {f"at {kind}" for kind in soak_plan.MOMENTS} | {f"by {means}" for means in MEANS}
 
 
 def test_a_realtime_session_is_the_same_each_time():
@@ -40,7 +46,8 @@ def test_a_realtime_session_is_the_same_each_time():
 
 # ---- faults planted in the session: the soak must see them
 
-real_silence, real_put, real_cancel = Reply.silence, Reply.put, GatewayRealtimeDialect.cancel
+real_silence, real_put, real_end, real_cancel = Reply.silence, Reply.put, Reply.end, GatewayRealtimeDialect.cancel
+real_take = TurnAudio._take
 
 
 def silence_that_fences_nothing(self):
@@ -51,6 +58,14 @@ def silence_that_fences_nothing(self):
 
 def put_that_loses_a_sample(self, pcm):
     real_put(self, pcm[:-2] if len(self._pieces) == 1 else pcm)
+
+
+def take_that_gives_a_frame_twice(self, samples):
+    queue = bytes(self._queue)
+    frame = real_take(self, samples)
+    if frame is not None and frame.position == 0:
+        self._queue[:0] = queue[: len(frame.pcm)]
+    return frame
 
 
 def cancel_that_drops_nothing(self, asked):
@@ -64,6 +79,11 @@ def cancel_that_forgets_what_was_asked(self, asked):
     return real_cancel(self, 0)
 
 
+def end_that_leaves_a_task_behind(self, **how):
+    trio.lowlevel.spawn_system_task(trio.sleep_forever)
+    real_end(self, **how)
+
+
 async def audio_that_goes_round_the_reply(self, pcm):
     reply = self._floor.current or self._floor.begin()
     await reply.audio.write(pcm)
@@ -71,6 +91,8 @@ async def audio_that_goes_round_the_reply(self, pcm):
 
 FAULTS = {
     "a fence that is none": (Reply, "silence", silence_that_fences_nothing),
+    "a doubled frame": (TurnAudio, "_take", take_that_gives_a_frame_twice),
+    "a task left behind": (Reply, "end", end_that_leaves_a_task_behind),
     "a lost sample": (Reply, "put", put_that_loses_a_sample),
     "no gate": (GatewayRealtimeDialect, "cancel", cancel_that_drops_nothing),
     "a gate that opens for a cancelled reply": (GatewayRealtimeDialect, "cancel", cancel_that_forgets_what_was_asked),

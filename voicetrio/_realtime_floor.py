@@ -130,16 +130,17 @@ class Floor:
             self._under_way()  # forgets those whose time is over
 
     async def _wait_for_all_of(self, reply: Reply) -> None:
-        while not reply.received:
-            if not reply.begun and trio.current_time() >= reply.expires:
+        while not (reply.begun or reply.received):
+            if trio.current_time() >= reply.expires:
                 self._pending.remove(reply)
                 silence = f"no reply began within {self._provider.response_timeout:g} s"
                 error = ProviderStalled(silence, provider=self._provider.name)
                 if self._uplink.link is not None:
                     self._uplink.link.fail(error)  # or its reply might come yet
                 raise error
-            with trio.CancelScope(deadline=math.inf if reply.begun else reply.expires):
+            with trio.CancelScope(deadline=reply.expires):
                 await reply.changed.park()
+        await reply.whole.wait()
 
     def _expect(self, reply: Reply) -> None:
         """Give the model its time to begin a reply."""

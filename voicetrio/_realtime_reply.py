@@ -60,6 +60,7 @@ class Reply:
         audio: its place in the sink, as soon as it has begun, if the model speaks.
         begun: whether anything of it came.
         received: whether all of it came.
+        whole: set with `received`.
         attempts: on how many links it was asked for.
         expires: until when the provider must begin it, by :func:`trio.current_time`.
         text: what the model said.
@@ -85,6 +86,7 @@ class Reply:
         self.audio: TurnAudio | None = None
         self.begun: bool = False
         self.received: bool = False
+        self.whole: trio.Event = trio.Event()
         self.expires: float = math.inf
         self.text: str = ""
         self.trouble: Exception | None = None
@@ -176,6 +178,7 @@ class Reply:
     def end(self, *, cut_short: bool = False, inferred: bool = False) -> None:
         """All of it has come; `cut_short` if the provider broke it off, `inferred` if it did not say so."""
         self.received = True
+        self.whole.set()
         self._cut_short = cut_short
         self._inferred = inferred
         self.changed.unpark_all()
@@ -235,6 +238,7 @@ class Reply:
 
     def _stop(self, reason: str) -> None:
         self.received = True
+        self.whole.set()
         self._discarded += self._bytes
         self._pieces.clear()
         self._bytes = 0

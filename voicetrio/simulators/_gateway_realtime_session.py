@@ -328,8 +328,10 @@ class GatewayRealtimeSession:
 
     async def _pause(self, reply: _Reply, seconds: float) -> None:
         """Wait, but not for a reply that is broken off meanwhile."""
-        await trio.lowlevel.checkpoint()
-        with trio.move_on_after(max(0.0, seconds)):
+        if seconds <= 0:
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.move_on_after(seconds):
             while not reply.cut or reply.more:
                 await self._wake.park()
 

@@ -152,7 +152,9 @@ class WebSocketPeer:
             Disconnected: the connection is gone, or the client closed it and was answered.
             Closing: the client broke the websocket protocol.
         """
-        with trio.move_on_after(math.inf if seconds is None else seconds):
+        if seconds is None:
+            return await self.receive()
+        with trio.move_on_after(seconds):
             return await self.receive()
         return None
 
