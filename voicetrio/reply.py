@@ -11,7 +11,7 @@ import attrs
 import msgspec
 import trio
 
-from ._completions import Completion, Usage
+from ._completions import Completion, Usage, explain
 from ._json_stream import FieldStream
 from ._link._handshake import request_id
 from ._link._target import Target
@@ -194,7 +194,7 @@ class Reply:
         self._over = False
         self._tail_left = _TAIL_TIMEOUT
         self._completion = Completion(self._target.provider)
-        self._decoder: EventDecoder | None = EventDecoder()
+        self._decoder: EventDecoder | None = EventDecoder(self._target.provider)
         self._body = bytearray()  # of an answer that is no event stream
         self._field = None if self._request.spoken_field is None else FieldStream(self._request.spoken_field)
 
@@ -213,15 +213,17 @@ class Reply:
         """Ask once; return what asking again may mend."""
         try:
             await self._attempt()
-        except ProviderError as error:
-            self._target.clean(error)
-            if not isinstance(error, ConnectError | LinkClosed | RateLimited | ServiceUnavailable):
-                raise
-            return error
-        return None
+        except ProviderError as failure:
+            error = self._own(explain(failure, self._target.shown))
+        else:
+            return None
+        if not isinstance(error, ConnectError | LinkClosed | RateLimited | ServiceUnavailable):
+            raise error
+        return error
 
     async def _attempt(self) -> None:
         self._begin_anew()
+        self.request_id = None
         self._line = await self._lines.acquire()
         self.timeline.connected = trio.current_time()
         await self._send()
@@ -321,8 +323,7 @@ class Reply:
             try:
                 self._finish()
             except ProviderError as error:
-                self._target.clean(error)
-                self._failure = error
+                self._failure = self._own(error)
         self._over = True
         self.timeline.ended = trio.current_time()
         if self._line is not None:
@@ -349,9 +350,15 @@ class Reply:
     def _printable_id(self, name: str | None) -> str | None:
         return None if name is None else self._target.printable(name)
 
-    async def _fail(self, error: ProviderError) -> None:
+    def _own(self, error: ProviderError) -> ProviderError:
+        """An error of this reply: it tells of which request it is, and no secret."""
+        if error.request_id is None:
+            error.request_id = self.request_id or self._completion.id
         self._target.clean(error)
-        self._failure = error
+        return error
+
+    async def _fail(self, error: ProviderError) -> None:
+        self._failure = self._own(error)
         self._over = True
         self.timeline.ended = trio.current_time()
         await self._drop()
