@@ -33,9 +33,9 @@ import attrs
 import trio
 
 from ._backlog import Backlog
+from ._converter import AudioConverter
 from ._feed import Feed
 from ._format import AudioFormat, AudioFrame
-from ._intake import Intake
 from ._link.connection import ConnectionOptions, Dial
 from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
@@ -208,7 +208,7 @@ class STTSession:
         self._format = provider.audio_format
         self._endpoint = provider._endpoint()
         self._pools: LinkPools[STTDialect] = LinkPools(nursery, provider.name, provider._policy())
-        self._intake = Intake(given, self._format)
+        self._converter = AudioConverter(given, self._format)
         self._backlog = Backlog(self._format, provider.buffer_seconds)
         self._finishing = False
         self._finished: Outcome | None = None
@@ -255,7 +255,7 @@ class STTSession:
         self._check()
         if self._finishing:
             raise InputError("there can be no audio after finish()")
-        self._backlog.append(self._intake.process(pcm))
+        self._backlog.append(self._converter.process(pcm))
         self._more.unpark_all()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -272,7 +272,7 @@ class STTSession:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check()
         if not self._finishing:
-            self._backlog.append(self._intake.flush())
+            self._backlog.append(self._converter.flush())
             self._backlog.mark()
             self._more.unpark_all()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -296,7 +296,7 @@ class STTSession:
         self._check()
         if not self._finishing:
             self._finishing = True
-            self._backlog.append(self._intake.flush())
+            self._backlog.append(self._converter.flush())
             if not self._backlog.end:
                 self._end()  # nothing was said
             self._more.unpark_all()
@@ -402,7 +402,7 @@ class STTSession:
                 f"a frame of {audio.sample_rate} Hz, {audio.channels} channels, for a session opened with "
                 f"{self.audio_format.sample_rate} Hz, {self.audio_format.channels}"
             )
-        if self._intake.torn:
+        if self._converter.torn:
             raise InputError("a frame within a sample: the bytes before it end with half a sample")
         return audio.pcm
 

@@ -204,7 +204,7 @@ class ChatSimulator(Simulator[ChatOptions]):
         headers, body = self._refusal(connection, status, error)
         retry_after = connection.faults.retry_after
         if retry_after is not None:
-            headers.append(("Retry-After", f"{retry_after:g}"))
+            headers.append(("Retry-After", f"{retry_after:.15g}"))
         await connection.answer(status, headers=headers, body=body)
 
 
