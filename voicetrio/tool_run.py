@@ -11,9 +11,9 @@ import trio
 
 from ._link.nursery import plain_exceptions
 from .chat import ChatContext, ChatMessage, ToolCall, ToolOutput
-from .errors import ClosedError, ConfigurationError, ToolError, TooManyRounds
+from .errors import ClosedError, ConfigurationError, TooManyRounds
 from .reply import Reply
-from .tools import FunctionTool
+from .tools import FunctionTool, output_of
 
 
 class _Ask(Protocol):
@@ -110,37 +110,11 @@ class ToolRun:
         outputs: dict[int, ToolOutput] = {}
 
         async def call(position: int) -> None:
-            outputs[position] = await self._call(calls[position])
+            wanted = calls[position]
+            outputs[position] = ToolOutput(wanted.id, await output_of(self._tools, wanted.name, wanted.arguments))
 
         with plain_exceptions():
             async with trio.open_nursery() as nursery:
                 for position in range(len(calls)):
                     nursery.start_soon(call, position)
         return [outputs[position] for position in range(len(calls))]
-
-    async def _call(self, call: ToolCall) -> ToolOutput:
-        tool = self._tools.get(call.name)
-        if tool is None:
-            known = ", ".join(self._tools)
-            return ToolOutput(call.id, f"error: there is no tool {call.name}; there are {known}")
-        try:
-            output = await tool.call(call.arguments)
-        except ToolError as error:
-            output = f"error: {error}"
-        except ExceptionGroup as group:
-            output = f"error: {_lone_tool_error(group)}"
-        except StopAsyncIteration as error:
-            # It would end the iteration of the run, as if the model had answered (PEP 479).
-            raise RuntimeError(f"the tool {call.name} raised StopAsyncIteration") from error
-        # A lone surrogate can never be sent: the conversation could not go on.
-        return ToolOutput(call.id, output.encode("utf-8", "replace").decode())
-
-
-def _lone_tool_error(group: ExceptionGroup) -> ToolError:
-    """The ToolError that a tool's own nursery has wrapped; raises the group if that is not all there is in it."""
-    error: Exception = group
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    if not isinstance(error, ToolError):
-        raise group
-    return error
