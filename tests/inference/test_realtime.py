@@ -262,7 +262,7 @@ async def test_r6_a_call_of_a_cancelled_reply_is_not_made(autojump_clock):
         assert not made
 
 
-async def test_r6_a_tool_error_out_of_the_tools_own_nursery_is_told_to_the_model(autojump_clock):
+async def test_a_tool_error_out_of_the_tools_own_nursery_is_told_to_the_model(autojump_clock):
     async def careful() -> str:
         """Ask around."""
         async with trio.open_nursery():
@@ -273,7 +273,7 @@ async def test_r6_a_tool_error_out_of_the_tools_own_nursery_is_told_to_the_model
         assert reply.text == "error: nobody knows"
 
 
-async def test_r6_what_utf_8_cannot_carry_of_an_output_is_replaced(autojump_clock):
+async def test_what_utf_8_cannot_carry_of_an_output_is_replaced(autojump_clock):
     def odd() -> str:
         """Say half a character."""
         return "half \ud83d"

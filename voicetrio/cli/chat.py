@@ -34,11 +34,12 @@ _STDIN, _STDOUT = 0, 1
 
 
 @click.command(
+    short_help="Ask a language model.",
     epilog="""\b
 Status: 0 answered; 1 the server or the way to it failed; 2 wrong usage, option or key;
 130 interrupted by Ctrl-C.
 
-The key is read from the environment (OPENAI_API_KEY, for OpenAI only; VIDEOSDK_AUTH_TOKEN) or from --api-key-file."""
+The key is read from the environment (OPENAI_API_KEY, for OpenAI only; VIDEOSDK_AUTH_TOKEN) or from --api-key-file.""",
 )
 @click.argument("question", required=False)
 @click.option("--provider", type=click.Choice(sorted(MODELS)), default="openai", show_default=True)

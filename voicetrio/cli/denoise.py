@@ -27,11 +27,12 @@ _PIECE_SECONDS = 0.1
 
 
 @click.command(
+    short_help="Take the noise out of a WAV file.",
     epilog="""\b
 Status: 0 denoised; 1 the provider or the way to it failed, or gave nothing back; 2 wrong usage, option or token;
 130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid.
 
-The token is read from the environment variable VIDEOSDK_AUTH_TOKEN or from --api-key-file."""
+The token is read from the environment variable VIDEOSDK_AUTH_TOKEN or from --api-key-file.""",
 )
 @click.argument("source", required=False, type=click.Path(dir_okay=False))
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="The WAV file to write.")
