@@ -177,7 +177,7 @@ class DenoiseSession:
 
     Attributes:
         provider: whose options it has.
-        format: of what goes in and comes out.
+        audio_format: of what goes in and comes out.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class DenoiseSession:
         ssl_context: ssl.SSLContext | None,
     ) -> None:
         self.provider: DenoiseProvider = provider
-        self.format: AudioFormat = fmt
+        self.audio_format: AudioFormat = fmt
         wire = provider.wire_format
         self._wire = wire
         self._fade = wire.samples(provider.fade)
@@ -312,7 +312,7 @@ class DenoiseSession:
 
     def _bytes(self, audio: bytes | AudioFrame) -> bytes:
         if isinstance(audio, AudioFrame):
-            if (audio.sample_rate, audio.channels) != (self.format.sample_rate, self.format.channels):
+            if (audio.sample_rate, audio.channels) != (self.audio_format.sample_rate, self.audio_format.channels):
                 raise ConfigurationError(f"a frame of {audio.channels} channels at {audio.sample_rate} Hz was given")
             return audio.pcm
         return bytes(audio)
@@ -335,13 +335,13 @@ class DenoiseSession:
 
     async def _take_in(self) -> None:
         """Take what was given, a little at a time, so that the provider has its time for all of it."""
-        step = max(1, self.format.samples(self.provider.delay)) * self.format.sample_width
-        while len(self._waiting) >= self.format.sample_width:
+        step = max(1, self.audio_format.samples(self.provider.delay)) * self.audio_format.sample_width
+        while len(self._waiting) >= self.audio_format.sample_width:
             taken = min(step, len(self._waiting))
-            taken -= taken % self.format.sample_width
+            taken -= taken % self.audio_format.sample_width
             data = bytes(self._waiting[:taken])
             del self._waiting[:taken]
-            self._given += taken // self.format.sample_width
+            self._given += taken // self.audio_format.sample_width
             self._put(self._inward.process(data))
             self._cut_pieces()
             await self._decide(self._line.end - self._delay)
@@ -385,10 +385,10 @@ class DenoiseSession:
         pcm = self._outward.process(self._line.take(final=final))
         if final:  # two conversions may round to one sample more or less
             pcm += self._outward.flush()
-            width = self.format.sample_width
+            width = self.audio_format.sample_width
             wanted = (self._given - self._got) * width
             pcm = pcm[:wanted] + bytes(max(0, wanted - len(pcm)))
-        self._got += len(pcm) // self.format.sample_width
+        self._got += len(pcm) // self.audio_format.sample_width
         return pcm
 
     # -- the provider's side -----------------------------------------------------------------------------------------

@@ -486,3 +486,8 @@ async def test_an_answer_that_is_too_long_is_not_believed(autojump_clock: object
         await session.prewarm()
         out = b"".join(await in_real_time(session, tagged_pcm(RAW, 0, RATE)))
     assert sum(length for *_, length in positions(out)) == RATE
+
+
+async def test_a_session_tells_the_format_of_its_audio(autojump_clock: object) -> None:
+    async with opened(how=(16_000, 2)) as (session, _):
+        assert (session.audio_format.sample_rate, session.audio_format.channels) == (16_000, 2)
