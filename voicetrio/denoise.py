@@ -10,8 +10,8 @@ from __future__ import annotations
 import abc
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
 import attrs
@@ -29,6 +29,7 @@ from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, is_transient
 from ._link.pool import LinkPools
+from ._one_task import OneTask
 from ._options import positive, positive_or_none
 from .errors import BreakerOpen, ConfigurationError, ProviderError, ProviderStalled, SessionClosed
 
@@ -208,7 +209,7 @@ class DenoiseSession:
         self._arrivals: deque[tuple[int, float]] = deque()  # position behind what came, and when
         self._changed = trio.lowlevel.ParkingLot()
         self._to_send = trio.lowlevel.ParkingLot()
-        self._in_use = False
+        self._one_task = OneTask("denoising")
         self._ended = False
         self._closed = False
         self._failure: ProviderError | None = None
@@ -280,7 +281,7 @@ class DenoiseSession:
         self._check()
         if self._ended:
             raise SessionClosed("the audio was finished")
-        with self._alone():
+        with self._one_task:
             self._waiting += pcm
             await trio.lowlevel.checkpoint()
             await self._take_in()
@@ -299,7 +300,7 @@ class DenoiseSession:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed:
             raise SessionClosed("the session is closed")
-        with self._alone():
+        with self._one_task:
             await self._take_in()
             if not self._ended:
                 self._ended = True
@@ -322,16 +323,6 @@ class DenoiseSession:
             raise SessionClosed("the session is closed")
         if self._failure is not None:
             raise self._failure.with_traceback(None)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if self._in_use:
-            raise trio.BusyResourceError("another task is denoising")
-        self._in_use = True
-        try:
-            yield
-        finally:
-            self._in_use = False
 
     async def _take_in(self) -> None:
         """Take what was given, a little at a time, so that the provider has its time for all of it."""

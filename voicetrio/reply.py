@@ -17,6 +17,7 @@ from ._link._handshake import request_id
 from ._link._target import Target
 from ._link.exchange import Line, Lines
 from ._link.policy import LinkPolicy, Retries, is_transient
+from ._one_task import OneTask
 from ._sse import EventDecoder
 from .chat import ToolCall
 from .errors import (
@@ -93,7 +94,7 @@ class Reply:
     :exc:`~voicetrio.errors.SessionClosed` if the session is closed meanwhile.  What came before an error is given
     before it is raised.  Leaving the block throws away what was not taken; going on then raises
     :exc:`~voicetrio.errors.ClosedError`.  Cancelled, it has taken nothing: go on, or leave the block.  One task at a
-    time may iterate.
+    time may iterate; another gets :exc:`trio.BusyResourceError`.
 
     Attributes:
         finish_reason: why the answer ended, in the server's word: ``"stop"``, ``"length"``, ``"tool_calls"``, …; None
@@ -119,6 +120,7 @@ class Reply:
         self._said: list[str] = []
         self._entered = False
         self._cut = False  # the block was left before all was given
+        self._one_task = OneTask("reading this reply")
         self._begin_anew()
 
     @property
@@ -178,10 +180,11 @@ class Reply:
                 raise StopAsyncIteration
             if self._line is None:
                 raise ClosedError("the block of the chat was left, or not entered")
-            try:
-                await self._advance()
-            except ProviderError as error:
-                await self._fail(error)
+            with self._one_task:
+                try:
+                    await self._advance()
+                except ProviderError as error:
+                    await self._fail(error)
         delta = self._pending.popleft()
         self._said.append(delta)
         return delta

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self
 import trio
 
 from ._link.nursery import plain_exceptions
+from ._one_task import OneTask
 from .chat import ChatContext, ChatMessage, ToolCall, ToolOutput
 from .errors import ClosedError, ConfigurationError, TooManyRounds
 from .reply import Reply
@@ -22,6 +23,8 @@ class _Ask(Protocol):
 
 class ToolRun:
     """An async iterator of the text of all rounds; made by :meth:`LLMSession.run_tools`.
+
+    One task at a time may iterate; another gets :exc:`trio.BusyResourceError`.
 
     Attributes:
         context: the conversation; each round is added once it is complete.
@@ -43,6 +46,7 @@ class ToolRun:
         self._max_rounds = max_rounds
         self._over = False
         self._failure: Exception | None = None  # why it cannot go on
+        self._one_task = OneTask("reading this run")
 
     async def read(self) -> str:
         """Go on to the end and return the last round's text; raises as the iteration does."""
@@ -68,11 +72,12 @@ class ToolRun:
         while not self._over:
             if self._failure is not None:
                 raise self._failure
-            try:
-                return await anext(self.reply)
-            except StopAsyncIteration:
-                pass
-            await self._go_on()
+            with self._one_task:
+                try:
+                    return await anext(self.reply)
+                except StopAsyncIteration:
+                    pass
+                await self._go_on()
         raise StopAsyncIteration
 
     async def _enter(self, reply: Reply) -> None:

@@ -226,6 +226,27 @@ async def test_whatever_is_wrong_with_an_answer_is_told_with_the_request_that_it
     assert (raised.value.provider, raised.value.request_id) == ("openai", "req_7")
 
 
+async def test_two_tasks_cannot_iterate_at_once(autojump_clock):
+    async def serve(stream):
+        await next_request(stream)
+        await stream.send_all(HEAD + chunk(token("a")))
+        await trio.sleep(1)
+        await stream.send_all(chunk(token("b") + finish() + DONE) + b"0\r\n\r\n")
+
+    heard = []
+
+    async def read():
+        heard.append(await anext(reply))
+
+    async with serving(serve) as dial, llm().chat("x", dial=dial) as reply, trio.open_nursery() as nursery:
+        await read()
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(reply)
+    assert heard == ["a", "b"]
+
+
 async def test_an_event_without_end_is_told_with_provider_and_request(autojump_clock):
     async def serve(stream):
         await next_request(stream)
