@@ -314,3 +314,25 @@ async def test_what_a_refusal_says_is_told_in_its_own_words(autojump_clock, stat
         f"openai: http://x.test/v1/chat/completions refused the request with HTTP {status}: {reason} (request req_9)"
     )
     assert requests == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://api.openai.com/v1/", True),
+        ("https://API.openai.com:443/v1", True),
+        ("https://eu.api.openai.com/v1", True),
+        ("http://api.openai.com/v1", False),
+        ("https://api.openai.com.evil.test/v1", False),
+        ("https://notapi.openai.com/v1", False),
+        ("https://api.openai.com@evil.test/v1", False),
+    ],
+)
+def test_openai_is_told_its_key_however_it_is_written_and_nobody_else(monkeypatch, url, told):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    try:
+        headers = dict(ChatLLM(model="m", base_url=url)._endpoint().headers)
+    except errors.ConfigurationError:
+        assert "@" in url
+        headers = {}
+    assert ("Authorization" in headers) is told
