@@ -18,6 +18,11 @@ def test_every_name_of_the_face_is_there():
         assert name in dir(voicetrio)
 
 
+def test_what_every_program_writes_down_is_there():
+    sessions = {"TTSSession", "STTSession", "LLMSession", "DenoiseSession", "RealtimeSession"}
+    assert not (sessions | {"VoiceTrioError", "ToolError"}) - set(voicetrio.__all__)
+
+
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no_such_name"):
         voicetrio.no_such_name  # noqa: B018

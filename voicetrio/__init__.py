@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from .chat_completions import ChatLLM
     from .deepgram import DeepgramTTS
     from .denoise import DenoiseSession, DenoiseStatistics
-    from .errors import VoiceTrioError
+    from .errors import ToolError, VoiceTrioError
     from .llm import LLMSession
     from .lmnt import LMNTTTS
+    from .realtime import RealtimeReply, RealtimeSession, RealtimeStatistics
     from .reply import Reply
     from .smallest import SmallestAITTS
     from .stt import STTSession, STTStatistics
@@ -53,6 +54,9 @@ __all__ = [
     "Interruption",
     "LLMSession",
     "Playout",
+    "RealtimeReply",
+    "RealtimeSession",
+    "RealtimeStatistics",
     "Reply",
     "STTEvent",
     "STTSession",
@@ -67,6 +71,7 @@ __all__ = [
     "Timeline",
     "Timestamps",
     "ToolCall",
+    "ToolError",
     "ToolOutput",
     "ToolRun",
     "Transcript",
@@ -93,9 +98,10 @@ _HOMES = {
     "chat_completions": ("ChatLLM",),
     "deepgram": ("DeepgramTTS",),
     "denoise": ("DenoiseSession", "DenoiseStatistics"),
-    "errors": ("VoiceTrioError",),
+    "errors": ("ToolError", "VoiceTrioError"),
     "llm": ("LLMSession",),
     "lmnt": ("LMNTTTS",),
+    "realtime": ("RealtimeReply", "RealtimeSession", "RealtimeStatistics"),
     "reply": ("Reply",),
     "smallest": ("SmallestAITTS",),
     "stt": ("STTSession", "STTStatistics"),

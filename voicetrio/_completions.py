@@ -269,19 +269,52 @@ def _usage(told: Any) -> Usage | None:
     return Usage(prompt, completion, usage.total_tokens or prompt + completion)
 
 
-def _error(error: Any, provider: str) -> ProviderError:
-    """The error that an object in the stream tells: OpenAI's, or those of the servers that follow it."""
+def explain(refusal: ProviderError, shown: str) -> ProviderError:
+    """What a refusal by HTTP means, by the error object in its body; the refusal itself if there is none.
+
+    Args:
+        refusal: of the request, with its body.
+        shown: the URL that refused, for the message.
+    """
+    try:
+        told = msgspec.json.decode(refusal.body)
+        chunk = msgspec.convert(told[0] if isinstance(told, list) and told else told, _Chunk)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return refusal
+    if chunk.failure is None:
+        return refusal
+    error = _error(chunk.failure, refusal.provider, refusal.status)
+    error.message = f"{shown} refused the request with HTTP {refusal.status}: {error.message}"
+    error.request_id, error.retry_after, error.body = refusal.request_id, refusal.retry_after, refusal.body
+    return error
+
+
+def _error(error: Any, provider: str, status: int | None = None) -> ProviderError:
+    """The error that an object tells: OpenAI's, or those of the servers that follow it.
+
+    Args:
+        error: the object.
+        provider: the name that the error carries.
+        status: of HTTP; None for one in the stream, which may tell one itself.
+    """
     fields = error if isinstance(error, dict) else {"message": error}
     words = fields.get("message")
     reason = words if isinstance(words, str) and words else "an error without a word"
     marks = [fields.get(name) for name in ("code", "status", "type")]
-    status = next((mark for mark in marks if isinstance(mark, int) and 400 <= mark < 600), None)
+    if status is None:
+        status = next((mark for mark in marks if isinstance(mark, int) and 400 <= mark < 600), None)
     names = [mark for mark in marks if isinstance(mark, str)]
-    kind = error_class(status) if status else _kind(names)
+    kind = _kind(names, status)
     return kind(reason, provider=provider, status=status, code=next(iter(names), None), reason=reason)
 
 
-def _kind(names: list[str]) -> type[ProviderError]:
+def _kind(names: list[str], status: int | None) -> type[ProviderError]:
+    kind = _kind_by_name(names)
+    # A quota that is used up is told with 429 as well, and trying again does not fill it.
+    return error_class(status) if status is not None and kind is not PaymentRequired else kind
+
+
+def _kind_by_name(names: list[str]) -> type[ProviderError]:
     for name in names:
         if name.isascii() and name.isdigit() and len(name) == 3:
             return error_class(int(name))

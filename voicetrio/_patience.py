@@ -25,16 +25,19 @@ class Patience:
     Args:
         policy: of the pauses.
         seconds: since things last went well, after which the error is the caller's.
+
+    Attributes:
+        cause: what went wrong last, since things went well; None if nothing did.
     """
 
     def __init__(self, policy: LinkPolicy, seconds: float) -> None:
         self._policy = policy
         self._seconds = seconds
-        self._cause: ProviderError | None = None
         self.restore()
 
     def restore(self) -> None:
         """Things have gone well until now."""
+        self.cause: ProviderError | None = None
         self._well = trio.current_time()
         self._failures = 0
 
@@ -46,11 +49,11 @@ class Patience:
                 than that it is.
         """
         if not isinstance(error, BreakerOpen):
-            self._cause = error
+            self.cause = error
             if not (isinstance(error, _PASSING) and is_transient(error)):
                 raise error
         self._failures += 1
         pause = max(self._policy.pause(self._failures), error.retry_after or 0.0)
         if trio.current_time() + pause > self._well + self._seconds:
-            raise self._cause or error
+            raise self.cause or error
         await trio.sleep(pause)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio
 
+from ._converter import AudioConverter
 from ._format import AudioFormat, AudioFrame
-from ._intake import Intake
 from ._ring import AudioRing
 from .errors import ConfigurationError
 
@@ -33,7 +33,7 @@ class AudioInput:
         self.withheld: int = 0
         self._given = given
         self._wire = wire
-        self._intake = Intake(given, wire)
+        self._converter = AudioConverter(given, wire)
         self._ring = AudioRing(wire.samples(seconds), wire.sample_width)
         self._position = 0
         self._more = trio.lowlevel.ParkingLot()
@@ -51,7 +51,7 @@ class AudioInput:
                     f"{self._given.channels} at {self._given.sample_rate} Hz"
                 )
             audio = audio.pcm
-        pcm = self._intake.process(bytes(audio))
+        pcm = self._converter.process(bytes(audio))
         if withhold:
             self.withheld += len(pcm) // self._wire.sample_width
             return

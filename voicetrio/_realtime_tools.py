@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ._realtime_events import ToolCall
-from .errors import ToolError
-from .tools import FunctionTool
+from .tools import FunctionTool, output_of
 
 # Calls under way at a time: a model asks for a few.
 _MOST_RUNNING = 32
@@ -47,12 +46,6 @@ class ToolDesk:
         Raises:
             Exception: what the function raises, other than ToolError: a bug.
         """
-        tool = self._tools.get(call.name)
-        if not isinstance(tool, FunctionTool):
-            return f"error: there is no tool {call.name}; there are {', '.join(self._tools)}"
         if self.running > _MOST_RUNNING:
             return "error: too many calls at once"
-        try:
-            return await tool.call(call.arguments)
-        except ToolError as error:
-            return f"error: {error}"
+        return await output_of(self._tools, call.name, call.arguments)

@@ -23,6 +23,8 @@ RealtimeLink = Link[RealtimeDialect]
 
 # As after so many failures it waits before it connects anew.
 _PATIENT = 5
+# However long a provider says that it wants to be left alone, this is longest.
+_MOST_PAUSE = 60.0
 
 
 class Uplink:
@@ -139,7 +141,7 @@ class Uplink:
                 self._down = error
                 self._tell_unreachable(error)
                 self._changed.unpark_all()
-                await trio.sleep(error.retry_after or policy.pause(_PATIENT))
+                await trio.sleep(min(error.retry_after or policy.pause(_PATIENT), _MOST_PAUSE))
                 continue
             self._adopt(link)
             with self._scope:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import attrs
 import msgspec
@@ -56,6 +57,13 @@ def check_tool_choice(_instance: object, attribute: attrs.Attribute[Any], value:
         raise ConfigurationError(f"{attribute.name} must be auto, required, none, or the name of a tool")
 
 
+def _is_openai(base_url: str) -> bool:
+    """Whether it is OpenAI's own server, there or in one of its regions."""
+    parts = urlsplit(base_url)
+    host = f".{parts.hostname or ''}"
+    return parts.scheme.lower() == "https" and host.endswith(".api.openai.com")
+
+
 @attrs.frozen(kw_only=True)
 class ChatLLM(LLMProvider):
     """Options of a model behind an OpenAI-compatible server.  What is None is left to the server.
@@ -98,9 +106,9 @@ class ChatLLM(LLMProvider):
     headers: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=pairs)
 
     def __attrs_post_init__(self) -> None:
-        if self._key() is None and self.base_url == DEFAULT_BASE_URL:
-            raise ConfigurationError("no OpenAI key: give api_key, or set OPENAI_API_KEY")
         self._endpoint()
+        if self._key() is None and _is_openai(self.base_url):
+            raise ConfigurationError("no OpenAI key: give api_key, or set OPENAI_API_KEY")
 
     @property
     def _tool_choice(self) -> ToolChoice:
@@ -108,12 +116,13 @@ class ChatLLM(LLMProvider):
 
     def _key(self) -> str | None:
         # The key of the environment is OpenAI's: no other server is told it.
-        return key_or_environment(self.api_key, "OPENAI_API_KEY") if self.base_url == DEFAULT_BASE_URL else self.api_key
+        return key_or_environment(self.api_key, "OPENAI_API_KEY") if _is_openai(self.base_url) else self.api_key
 
     def _endpoint(self) -> Endpoint:
+        url = self._url()  # which is one then
         key = self._key()
         authorization = () if key is None else (("Authorization", f"Bearer {key}"),)
-        return Endpoint(self._url(), (*authorization, ("Accept", "text/event-stream"), *self.headers))
+        return Endpoint(url, (*authorization, ("Accept", "text/event-stream"), *self.headers))
 
     def _url(self) -> str:
         return endpoint_url(self.base_url, {}, schemes=("http", "https"), path="/chat/completions")

@@ -10,15 +10,15 @@ from __future__ import annotations
 import abc
 import ssl
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
 
 import attrs
 import numpy as np
 import trio
 
-from ._channels import with_channels
+from ._converter import AudioConverter
 from ._delay_line import DelayLine
 from ._denoise_dialect import Broken, DenoiseDialect, DenoiseEvent, Processed
 from ._denoise_link import LinkInUse
@@ -29,9 +29,9 @@ from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, is_transient
 from ._link.pool import LinkPools
+from ._one_task import OneTask
 from ._options import positive, positive_or_none
 from .errors import BreakerOpen, ConfigurationError, ProviderError, ProviderStalled, SessionClosed
-from .resample import Resampler
 
 # Round trips of which the latency is told.
 _WINDOW = 200
@@ -178,7 +178,7 @@ class DenoiseSession:
 
     Attributes:
         provider: whose options it has.
-        format: of what goes in and comes out.
+        audio_format: of what goes in and comes out.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class DenoiseSession:
         ssl_context: ssl.SSLContext | None,
     ) -> None:
         self.provider: DenoiseProvider = provider
-        self.format: AudioFormat = fmt
+        self.audio_format: AudioFormat = fmt
         wire = provider.wire_format
         self._wire = wire
         self._fade = wire.samples(provider.fade)
@@ -198,8 +198,8 @@ class DenoiseSession:
         self._patience = provider.delay - provider.fade
         self._line = DelayLine(wire.channels, self._fade)
         self._waiting = bytearray()  # given, and not taken into the line
-        self._inward = _resampler(fmt.sample_rate, wire.sample_rate, wire.channels)
-        self._outward = _resampler(wire.sample_rate, fmt.sample_rate, wire.channels)
+        self._inward = AudioConverter(fmt, wire)
+        self._outward = AudioConverter(wire, fmt)
         self._given = 0  # samples of the caller's, per channel
         self._got = 0
         self._piece = wire.samples(provider.piece_seconds)
@@ -209,10 +209,11 @@ class DenoiseSession:
         self._arrivals: deque[tuple[int, float]] = deque()  # position behind what came, and when
         self._changed = trio.lowlevel.ParkingLot()
         self._to_send = trio.lowlevel.ParkingLot()
-        self._in_use = False
+        self._one_task = OneTask("denoising")
         self._ended = False
         self._closed = False
         self._failure: ProviderError | None = None
+        self._down: ProviderError | None = None  # why there is no connection at the moment
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
         self._counts = dict.fromkeys(("sent", "received", "late", "skipped", "errors"), 0)
         self._dial = dial
@@ -242,12 +243,16 @@ class DenoiseSession:
         """Wait until the provider is connected, so that the first samples need not go out raw.
 
         Raises:
-            ProviderError: if it cannot be, and trying again would not help.
+            ProviderError: if there is no connection, and why; the session goes on trying unless it is refused for good.
             SessionClosed: if the session is closed.
+
+        Cancelling it leaves the connecting under way.
         """
         await trio.lowlevel.checkpoint()
         while self._using is None:
             self._check()
+            if self._down is not None:
+                raise self._down.with_traceback(None)  # or it would grow with each call
             await self._changed.park()
 
     async def denoise(self, audio: bytes | AudioFrame) -> bytes:
@@ -269,15 +274,16 @@ class DenoiseSession:
             SessionClosed: if the session is closed, or :meth:`finish` was called.
             trio.BusyResourceError: if another task is in it.
 
-        Cancelling it loses nothing: what it took has been taken, and what was due comes with the next call.
+        Cancelling it loses nothing: the audio has been taken, even if it was cancelled before it began, and what was
+        due comes with the next call.
         """
         pcm = self._bytes(audio)
-        await trio.lowlevel.checkpoint_if_cancelled()
         self._check()
         if self._ended:
             raise SessionClosed("the audio was finished")
-        with self._alone():
+        with self._one_task:
             self._waiting += pcm
+            await trio.lowlevel.checkpoint()
             await self._take_in()
         return self._come_out()
 
@@ -294,12 +300,11 @@ class DenoiseSession:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._closed:
             raise SessionClosed("the session is closed")
-        with self._alone():
+        with self._one_task:
             await self._take_in()
             if not self._ended:
                 self._ended = True
-                if self._inward is not None:
-                    self._put(self._inward.flush())
+                self._put(self._inward.flush())
                 self._cut_pieces(final=True)
             await self._decide(self._line.end)
         return self._come_out(final=True)
@@ -308,7 +313,7 @@ class DenoiseSession:
 
     def _bytes(self, audio: bytes | AudioFrame) -> bytes:
         if isinstance(audio, AudioFrame):
-            if (audio.sample_rate, audio.channels) != (self.format.sample_rate, self.format.channels):
+            if (audio.sample_rate, audio.channels) != (self.audio_format.sample_rate, self.audio_format.channels):
                 raise ConfigurationError(f"a frame of {audio.channels} channels at {audio.sample_rate} Hz was given")
             return audio.pcm
         return bytes(audio)
@@ -317,29 +322,18 @@ class DenoiseSession:
         if self._closed:
             raise SessionClosed("the session is closed")
         if self._failure is not None:
-            raise self._failure
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        if self._in_use:
-            raise trio.BusyResourceError("another task is denoising")
-        self._in_use = True
-        try:
-            yield
-        finally:
-            self._in_use = False
+            raise self._failure.with_traceback(None)
 
     async def _take_in(self) -> None:
         """Take what was given, a little at a time, so that the provider has its time for all of it."""
-        step = max(1, self.format.samples(self.provider.delay)) * self.format.sample_width
-        while len(self._waiting) >= self.format.sample_width:
+        step = max(1, self.audio_format.samples(self.provider.delay)) * self.audio_format.sample_width
+        while len(self._waiting) >= self.audio_format.sample_width:
             taken = min(step, len(self._waiting))
-            taken -= taken % self.format.sample_width
+            taken -= taken % self.audio_format.sample_width
             data = bytes(self._waiting[:taken])
             del self._waiting[:taken]
-            self._given += taken // self.format.sample_width
-            data = with_channels(data, self.format.channels, self._wire.channels)
-            self._put(data if self._inward is None else self._inward.process(data))
+            self._given += taken // self.audio_format.sample_width
+            self._put(self._inward.process(data))
             self._cut_pieces()
             await self._decide(self._line.end - self._delay)
 
@@ -379,15 +373,13 @@ class DenoiseSession:
                 await self._changed.park()
 
     def _come_out(self, *, final: bool = False) -> bytes:
-        pcm = self._line.take(final=final)
-        if self._outward is not None:
-            pcm = self._outward.process(pcm) + (self._outward.flush() if final else b"")
-        pcm = with_channels(pcm, self._wire.channels, self.format.channels)
-        if final and self._outward is not None:  # two conversions may round to one sample more or less
-            width = self.format.sample_width
+        pcm = self._outward.process(self._line.take(final=final))
+        if final:  # two conversions may round to one sample more or less
+            pcm += self._outward.flush()
+            width = self.audio_format.sample_width
             wanted = (self._given - self._got) * width
             pcm = pcm[:wanted] + bytes(max(0, wanted - len(pcm)))
-        self._got += len(pcm) // self.format.sample_width
+        self._got += len(pcm) // self.audio_format.sample_width
         return pcm
 
     # -- the provider's side -----------------------------------------------------------------------------------------
@@ -402,9 +394,11 @@ class DenoiseSession:
             try:
                 link = await pool.acquire()
             except ProviderError as refusal:
-                error = refusal
+                error = self._down = refusal
+                self._changed.unpark_all()
             else:
                 using = self._using = LinkInUse(link)
+                self._down = None
                 self._changed.unpark_all()
                 with using.scope:
                     await self._send_pieces(using)
@@ -473,10 +467,6 @@ class DenoiseSession:
     def _close(self) -> None:
         self._closed = True
         self._changed.unpark_all()
-
-
-def _resampler(in_rate: int, out_rate: int, channels: int) -> Resampler | None:
-    return None if in_rate == out_rate else Resampler(in_rate, out_rate, channels=channels)
 
 
 def _latency(window: deque[float]) -> Latency:

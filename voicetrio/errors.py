@@ -82,7 +82,10 @@ class ProviderError(VoiceTrioError):
         code: the websocket close code or the protocol's own error code, where there was one.
         reason: the provider's own words, where there were any.
         retry_after: seconds after which the provider, or our own breaker, will answer again, if known.
+        body: the head of what came with the HTTP status.
     """
+
+    body: bytes = b""
 
     def __init__(
         self,
@@ -111,6 +114,7 @@ class ProviderError(VoiceTrioError):
         self.request_id = clean(self.request_id) if self.request_id is not None else None
         self.reason = clean(self.reason) if self.reason is not None else None
         self.code = clean(self.code) if isinstance(self.code, str) else self.code
+        self.body = clean(self.body.decode("utf-8", "replace")).encode()
 
     def __str__(self) -> str:
         head = f"{self.provider}: {self.message}" if self.provider else self.message
@@ -175,13 +179,6 @@ class NoAudio(ProviderError):
 
 class UpgradeRejected(ConnectError):
     """The server refused the websocket upgrade; `status` is its HTTP status and `body` the head of its answer."""
-
-    body: bytes = b""
-
-    def rewrite(self, clean: Callable[[str], str]) -> None:
-        """Pass all words in it that are the server's through a function."""
-        super().rewrite(clean)
-        self.body = clean(self.body.decode("utf-8", "replace")).encode()
 
 
 class _RejectedBadRequest(UpgradeRejected, BadRequest):

@@ -11,12 +11,13 @@ import attrs
 import msgspec
 import trio
 
-from ._completions import Completion, Usage
+from ._completions import Completion, Usage, explain
 from ._json_stream import FieldStream
 from ._link._handshake import request_id
 from ._link._target import Target
 from ._link.exchange import Line, Lines
 from ._link.policy import LinkPolicy, Retries, is_transient
+from ._one_task import OneTask
 from ._sse import EventDecoder
 from .chat import ToolCall
 from .errors import (
@@ -93,7 +94,7 @@ class Reply:
     :exc:`~voicetrio.errors.SessionClosed` if the session is closed meanwhile.  What came before an error is given
     before it is raised.  Leaving the block throws away what was not taken; going on then raises
     :exc:`~voicetrio.errors.ClosedError`.  Cancelled, it has taken nothing: go on, or leave the block.  One task at a
-    time may iterate.
+    time may iterate; another gets :exc:`trio.BusyResourceError`.
 
     Attributes:
         finish_reason: why the answer ended, in the server's word: ``"stop"``, ``"length"``, ``"tool_calls"``, …; None
@@ -119,6 +120,7 @@ class Reply:
         self._said: list[str] = []
         self._entered = False
         self._cut = False  # the block was left before all was given
+        self._one_task = OneTask("reading this reply")
         self._begin_anew()
 
     @property
@@ -178,10 +180,11 @@ class Reply:
                 raise StopAsyncIteration
             if self._line is None:
                 raise ClosedError("the block of the chat was left, or not entered")
-            try:
-                await self._advance()
-            except ProviderError as error:
-                await self._fail(error)
+            with self._one_task:
+                try:
+                    await self._advance()
+                except ProviderError as error:
+                    await self._fail(error)
         delta = self._pending.popleft()
         self._said.append(delta)
         return delta
@@ -194,7 +197,7 @@ class Reply:
         self._over = False
         self._tail_left = _TAIL_TIMEOUT
         self._completion = Completion(self._target.provider)
-        self._decoder: EventDecoder | None = EventDecoder()
+        self._decoder: EventDecoder | None = EventDecoder(self._target.provider)
         self._body = bytearray()  # of an answer that is no event stream
         self._field = None if self._request.spoken_field is None else FieldStream(self._request.spoken_field)
 
@@ -213,15 +216,17 @@ class Reply:
         """Ask once; return what asking again may mend."""
         try:
             await self._attempt()
-        except ProviderError as error:
-            self._target.clean(error)
-            if not isinstance(error, ConnectError | LinkClosed | RateLimited | ServiceUnavailable):
-                raise
-            return error
-        return None
+        except ProviderError as failure:
+            error = self._own(explain(failure, self._target.shown))
+        else:
+            return None
+        if not isinstance(error, ConnectError | LinkClosed | RateLimited | ServiceUnavailable):
+            raise error
+        return error
 
     async def _attempt(self) -> None:
         self._begin_anew()
+        self.request_id = None
         self._line = await self._lines.acquire()
         self.timeline.connected = trio.current_time()
         await self._send()
@@ -321,8 +326,7 @@ class Reply:
             try:
                 self._finish()
             except ProviderError as error:
-                self._target.clean(error)
-                self._failure = error
+                self._failure = self._own(error)
         self._over = True
         self.timeline.ended = trio.current_time()
         if self._line is not None:
@@ -349,9 +353,15 @@ class Reply:
     def _printable_id(self, name: str | None) -> str | None:
         return None if name is None else self._target.printable(name)
 
-    async def _fail(self, error: ProviderError) -> None:
+    def _own(self, error: ProviderError) -> ProviderError:
+        """An error of this reply: it tells of which request it is, and no secret."""
+        if error.request_id is None:
+            error.request_id = self.request_id or self._completion.id
         self._target.clean(error)
-        self._failure = error
+        return error
+
+    async def _fail(self, error: ProviderError) -> None:
+        self._failure = self._own(error)
         self._over = True
         self.timeline.ended = trio.current_time()
         await self._drop()

@@ -33,9 +33,9 @@ import attrs
 import trio
 
 from ._backlog import Backlog
+from ._converter import AudioConverter
 from ._feed import Feed
 from ._format import AudioFormat, AudioFrame
-from ._intake import Intake
 from ._link.connection import ConnectionOptions, Dial
 from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
@@ -45,13 +45,7 @@ from ._link.pool import LinkPools
 from ._options import positive, positive_or_none
 from ._patience import Patience
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
-from .errors import (
-    ConfigurationError,
-    InputError,
-    ProviderError,
-    ProviderStalled,
-    SessionClosed,
-)
+from .errors import ConfigurationError, InputError, ProviderError, ProviderStalled, SessionClosed
 from .transcript import Outcome, SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
 
 # Events that wait to be read: then the socket has to wait.
@@ -208,7 +202,7 @@ class STTSession:
         self._format = provider.audio_format
         self._endpoint = provider._endpoint()
         self._pools: LinkPools[STTDialect] = LinkPools(nursery, provider.name, provider._policy())
-        self._intake = Intake(given, self._format)
+        self._converter = AudioConverter(given, self._format)
         self._backlog = Backlog(self._format, provider.buffer_seconds)
         self._finishing = False
         self._finished: Outcome | None = None
@@ -216,6 +210,7 @@ class STTSession:
         self._error: ProviderError | None = None
         self._scope = trio.CancelScope()
         self._feed: Feed | None = None
+        self._patience = Patience(provider._policy(), provider.buffer_seconds)
         self._more = trio.lowlevel.ParkingLot()  # to be sent
         self._events: deque[STTEvent] = deque()
         self._readers = trio.lowlevel.ParkingLot()
@@ -255,7 +250,7 @@ class STTSession:
         self._check()
         if self._finishing:
             raise InputError("there can be no audio after finish()")
-        self._backlog.append(self._intake.process(pcm))
+        self._backlog.append(self._converter.process(pcm))
         self._more.unpark_all()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -272,7 +267,7 @@ class STTSession:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check()
         if not self._finishing:
-            self._backlog.append(self._intake.flush())
+            self._backlog.append(self._converter.flush())
             self._backlog.mark()
             self._more.unpark_all()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -286,7 +281,7 @@ class STTSession:
             Whether the provider said that all is final, or that had to be inferred from its silence.
 
         Raises:
-            ProviderStalled: if that takes longer than `finish_timeout`.
+            ProviderStalled: if that takes longer than `finish_timeout`; without a connection, why there is none.
             SessionClosed: if the session is closed.
             ProviderError: if the provider has failed for good.
 
@@ -296,7 +291,7 @@ class STTSession:
         self._check()
         if not self._finishing:
             self._finishing = True
-            self._backlog.append(self._intake.flush())
+            self._backlog.append(self._converter.flush())
             if not self._backlog.end:
                 self._end()  # nothing was said
             self._more.unpark_all()
@@ -304,18 +299,23 @@ class STTSession:
             while not (self._finished or self._error is not None or self._closed):
                 await self._enders.park()
         if scope.cancelled_caught and not self._finished:
-            self._fail(
-                ProviderStalled(
-                    f"the last final transcript did not come within {self.provider.finish_timeout:g} s",
-                    provider=self.provider.name,
-                    request_id=self._feed.link.request_id if self._feed is not None else None,
-                )
-            )
+            self._fail(self._lateness())
         if self._finished is None:
             await trio.lowlevel.checkpoint_if_cancelled()
             self._check()
         assert self._finished is not None
         return self._finished
+
+    def _lateness(self) -> ProviderError:
+        """Why the last final transcript has not come in time: nobody is there to send it, or who is there is silent."""
+        feed = self._feed
+        if feed is None and self._patience.cause is not None:
+            return self._patience.cause
+        return ProviderStalled(
+            f"the last final transcript did not come within {self.provider.finish_timeout:g} s",
+            provider=self.provider.name,
+            request_id=None if feed is None else feed.link.request_id,
+        )
 
     def __aiter__(self) -> Self:
         """The session itself."""
@@ -354,12 +354,11 @@ class STTSession:
     async def _talk_until_finished(self) -> None:
         policy = self.provider._policy()
         pool = self._pools.get(self._endpoint, policy, partial(self._make_link, policy))
-        patience = Patience(policy, self.provider.buffer_seconds)
         while not self._finished:
             try:
                 link = await pool.acquire()
             except ProviderError as error:
-                await patience.wait_or_raise(error)
+                await self._patience.wait_or_raise(error)
                 continue
             feed = self._feed = Feed(link, self._backlog, self._format, self.provider.response_timeout)
             try:
@@ -369,9 +368,9 @@ class STTSession:
                 pool.release(link, worked=feed.worked)
             stalled = isinstance(link.failure, ProviderStalled)
             if feed.worked or (trio.current_time() - feed.began >= _LIVED and not stalled):
-                patience.restore()
+                self._patience.restore()
             if link.failure is not None and not self._finished:
-                await patience.wait_or_raise(link.failure)
+                await self._patience.wait_or_raise(link.failure)
 
     async def _talk(self, feed: Feed) -> None:
         """Send what there is, and what comes, until the link is lost or all has been heard."""
@@ -402,7 +401,7 @@ class STTSession:
                 f"a frame of {audio.sample_rate} Hz, {audio.channels} channels, for a session opened with "
                 f"{self.audio_format.sample_rate} Hz, {self.audio_format.channels}"
             )
-        if self._intake.torn:
+        if self._converter.torn:
             raise InputError("a frame within a sample: the bytes before it end with half a sample")
         return audio.pcm
 

@@ -10,10 +10,11 @@ from typing import Any, Protocol, Self
 import trio
 
 from ._link.nursery import plain_exceptions
+from ._one_task import OneTask
 from .chat import ChatContext, ChatMessage, ToolCall, ToolOutput
-from .errors import ClosedError, ConfigurationError, ToolError, TooManyRounds
+from .errors import ClosedError, ConfigurationError, TooManyRounds
 from .reply import Reply
-from .tools import FunctionTool
+from .tools import FunctionTool, output_of
 
 
 class _Ask(Protocol):
@@ -22,6 +23,8 @@ class _Ask(Protocol):
 
 class ToolRun:
     """An async iterator of the text of all rounds; made by :meth:`LLMSession.run_tools`.
+
+    One task at a time may iterate; another gets :exc:`trio.BusyResourceError`.
 
     Attributes:
         context: the conversation; each round is added once it is complete.
@@ -43,6 +46,7 @@ class ToolRun:
         self._max_rounds = max_rounds
         self._over = False
         self._failure: Exception | None = None  # why it cannot go on
+        self._one_task = OneTask("reading this run")
 
     async def read(self) -> str:
         """Go on to the end and return the last round's text; raises as the iteration does."""
@@ -68,11 +72,12 @@ class ToolRun:
         while not self._over:
             if self._failure is not None:
                 raise self._failure
-            try:
-                return await anext(self.reply)
-            except StopAsyncIteration:
-                pass
-            await self._go_on()
+            with self._one_task:
+                try:
+                    return await anext(self.reply)
+                except StopAsyncIteration:
+                    pass
+                await self._go_on()
         raise StopAsyncIteration
 
     async def _enter(self, reply: Reply) -> None:
@@ -110,37 +115,11 @@ class ToolRun:
         outputs: dict[int, ToolOutput] = {}
 
         async def call(position: int) -> None:
-            outputs[position] = await self._call(calls[position])
+            wanted = calls[position]
+            outputs[position] = ToolOutput(wanted.id, await output_of(self._tools, wanted.name, wanted.arguments))
 
         with plain_exceptions():
             async with trio.open_nursery() as nursery:
                 for position in range(len(calls)):
                     nursery.start_soon(call, position)
         return [outputs[position] for position in range(len(calls))]
-
-    async def _call(self, call: ToolCall) -> ToolOutput:
-        tool = self._tools.get(call.name)
-        if tool is None:
-            known = ", ".join(self._tools)
-            return ToolOutput(call.id, f"error: there is no tool {call.name}; there are {known}")
-        try:
-            output = await tool.call(call.arguments)
-        except ToolError as error:
-            output = f"error: {error}"
-        except ExceptionGroup as group:
-            output = f"error: {_lone_tool_error(group)}"
-        except StopAsyncIteration as error:
-            # It would end the iteration of the run, as if the model had answered (PEP 479).
-            raise RuntimeError(f"the tool {call.name} raised StopAsyncIteration") from error
-        # A lone surrogate can never be sent: the conversation could not go on.
-        return ToolOutput(call.id, output.encode("utf-8", "replace").decode())
-
-
-def _lone_tool_error(group: ExceptionGroup) -> ToolError:
-    """The ToolError that a tool's own nursery has wrapped; raises the group if that is not all there is in it."""
-    error: Exception = group
-    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    if not isinstance(error, ToolError):
-        raise group
-    return error

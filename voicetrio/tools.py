@@ -130,6 +130,43 @@ def wire_tools(tools: Iterable[FunctionTool | Mapping[str, Any]]) -> list[Any]:
     return [tool.wire() if isinstance(tool, FunctionTool) else tool for tool in tools]
 
 
+async def output_of(tools: Mapping[str, Any], name: str, arguments: str) -> str:
+    """What comes of a model's call, for the model to read: what the function gives, or what is wrong with the call.
+
+    Args:
+        tools: by name; those without a function cannot be called.
+        name: as the model wrote it.
+        arguments: JSON, as the model wrote it.
+
+    Raises:
+        Exception: what the function raises, other than ToolError: a bug.
+    """
+    tool = tools.get(name)
+    if not isinstance(tool, FunctionTool):
+        return f"error: there is no tool {name}; there are {', '.join(tools) or 'none'}"
+    try:
+        output = await tool.call(arguments)
+    except ToolError as error:
+        output = f"error: {error}"
+    except ExceptionGroup as group:
+        output = f"error: {_lone_tool_error(group)}"
+    except StopAsyncIteration as error:
+        # It would end the iteration of whoever calls, as if the model had answered (PEP 479).
+        raise RuntimeError(f"the tool {name} raised StopAsyncIteration") from error
+    # A lone surrogate can never be sent: the conversation could not go on.
+    return output.encode("utf-8", "replace").decode()
+
+
+def _lone_tool_error(group: ExceptionGroup) -> ToolError:
+    """The ToolError that a tool's own nursery has wrapped; raises the group if that is not all there is in it."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if not isinstance(error, ToolError):
+        raise group
+    return error
+
+
 def _wire_name(tool: Any) -> str:
     function = tool.get("function") if isinstance(tool, Mapping) else None
     name = function.get("name") if isinstance(function, Mapping) else None

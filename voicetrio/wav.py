@@ -77,10 +77,11 @@ def read_wav(file: str | Path | IO[bytes]) -> tuple[AudioFormat, bytes]:
         InputError: if it is not a WAV file, or not 16-bit PCM.
         OSError: if it cannot be read.
     """
+    named = f"{file}: " if isinstance(file, str | Path) else ""
     try:
         with wave.open(str(file) if isinstance(file, Path) else file, "rb") as reader:
             if reader.getsampwidth() != 2:
-                raise InputError(f"16-bit PCM is needed, not {8 * reader.getsampwidth()}-bit")
+                raise InputError(f"{named}16-bit PCM is needed, not {8 * reader.getsampwidth()}-bit")
             fmt = AudioFormat(reader.getframerate(), reader.getnchannels())
             pcm = reader.readframes(reader.getnframes())
     except (
@@ -89,5 +90,5 @@ def read_wav(file: str | Path | IO[bytes]) -> tuple[AudioFormat, bytes]:
         RuntimeError,
         ConfigurationError,
     ) as exc:  # RuntimeError: a chunk beyond the file's end
-        raise InputError(f"not a WAV file of 16-bit PCM: {exc}") from exc
+        raise InputError(f"{named}not a WAV file of 16-bit PCM: {exc}") from exc
     return fmt, pcm[: len(pcm) - len(pcm) % fmt.sample_width]

@@ -21,6 +21,16 @@ def test_the_package_itself_needs_neither():
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def test_help_says_what_each_command_does_in_a_line(run):
+    status, out, _ = run("--help")
+    commands = out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert status == 0
+    assert len(commands) == 7
+    for line in commands:
+        assert line.endswith(".")
+        assert not line.endswith("...")
+
+
 def test_help_tells_the_statuses(run):
     status, out, _ = run("say", "--help")
 

@@ -60,7 +60,7 @@ def heard_by(simulator, number):
 
 @pytest.mark.parametrize("vendor", ["google", "sarvam", "deepgram"])
 def test_final_transcripts_are_the_lines_of_standard_output(run, gateway, wav, vendor):
-    status, out, err = run("transcribe", wav, "--provider", vendor, "--base-url", gateway.url, *GIVEN)
+    status, out, err = run("transcribe", wav, "--provider", f"inference-{vendor}", "--base-url", gateway.url, *GIVEN)
 
     assert status == 0, err
     assert out.splitlines() == WORDS
@@ -82,7 +82,9 @@ def test_cartesia_tells_its_end(run, tmp_path, wav):
 
 
 def test_events_are_objects_of_json_as_they_come(run, gateway, wav):
-    status, out, _ = run("transcribe", wav, "--provider", "google", "--base-url", gateway.url, "--json", *GIVEN)
+    status, out, _ = run(
+        "transcribe", wav, "--provider", "inference-google", "--base-url", gateway.url, "--json", *GIVEN
+    )
 
     events = [json.loads(line) for line in out.splitlines()]
     assert status == 0
@@ -98,7 +100,9 @@ def test_events_are_objects_of_json_as_they_come(run, gateway, wav):
 def test_model_and_lists_of_words_reach_the_vendor(run, gateway, wav):
     given = ["--model", "nova-3", "-O", "keyterm=trio, nursery", "-O", 'config={"more": [1]}']
 
-    status, _, err = run("transcribe", wav, "--provider", "deepgram", "--base-url", gateway.url, *GIVEN, *given)
+    status, _, err = run(
+        "transcribe", wav, "--provider", "inference-deepgram", "--base-url", gateway.url, *GIVEN, *given
+    )
 
     assert status == 0, err
     config = [record["data"]["config"] for record in gateway.log() if record["event"] == "config"][-1]
@@ -118,7 +122,7 @@ def test_a_token_can_be_in_a_file(run, gateway, wav, tmp_path, monkeypatch):
     monkeypatch.delenv("VIDEOSDK_AUTH_TOKEN")
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
-    given = ["transcribe", wav, "--provider", "google", "--base-url", gateway.url, *GIVEN]
+    given = ["transcribe", wav, "--provider", "inference-google", "--base-url", gateway.url, *GIVEN]
 
     assert run(*given, "--api-key-file", file)[0] == 0
     status, out, err = run(*given)
@@ -133,7 +137,9 @@ def test_a_token_can_be_in_a_file(run, gateway, wav, tmp_path, monkeypatch):
 
 def test_a_provider_that_is_not_there_is_a_failure(run, wav):
     given = ["-O", "buffer_seconds=0.3", "--pace", "4"]
-    status, out, err = run("transcribe", wav, "--provider", "google", "--base-url", "ws://127.0.0.1:9", *given)
+    status, out, err = run(
+        "transcribe", wav, "--provider", "inference-google", "--base-url", "ws://127.0.0.1:9", *given
+    )
     assert (status, out) == (1, "")
     assert "127.0.0.1" in err
 
@@ -141,7 +147,7 @@ def test_a_provider_that_is_not_there_is_a_failure(run, wav):
 def test_audio_that_is_lost_is_a_failure(run, tmp_path, wav):
     with simulated("gateway", tmp_path / "log.jsonl", *QUICK, "-O", "handshake=slow", "-O", "handshake_delay=1") as it:
         given = [*GIVEN[:4], "--pace", "100", "-O", "buffer_seconds=0.4"]
-        status, out, err = run("transcribe", wav, "--provider", "google", "--base-url", it.url, *given)
+        status, out, err = run("transcribe", wav, "--provider", "inference-google", "--base-url", it.url, *given)
     assert status == 1
     assert "w12 w13 w14" in out
     assert "0.6 s of audio were lost: send it more slowly" in err
@@ -154,10 +160,11 @@ def test_audio_that_is_lost_is_a_failure(run, tmp_path, wav):
         (["{wav}", "--provider", "nobody"], "nobody"),
         (["{wav}", "--pace", "0"], "pace"),
         (["{wav}", "-O", "volume=3"], "unknown option volume"),
-        (["{wav}", "--provider", "google", "-O", "enable_streaming=no"], "enable_streaming"),
+        (["{wav}", "--provider", "inference-google", "-O", "enable_streaming=no"], "enable_streaming"),
         (["{wav}", "--base-url", "ftp://x"], "base_url"),
         (["no-such-file.wav"], "no-such-file.wav"),
-        ([__file__], "WAV"),
+        ([__file__], f"{__file__}: not a WAV file"),
+        (["{wav}", "--provider", "inference"], "say what model_id and provider is: -O model_id="),
     ],
 )
 def test_wrong_usage(run, wav, arguments, words):
@@ -168,7 +175,7 @@ def test_wrong_usage(run, wav, arguments, words):
 
 
 def test_the_options_of_a_recognizer_are_listed(run):
-    status, out, _ = run("transcribe", "--list-options", "--provider", "deepgram")
+    status, out, _ = run("transcribe", "--list-options", "--provider", "inference-deepgram")
     assert status == 0
     assert "endpointing=50  (int)\n    milliseconds of silence that end a phrase." in out
     assert "inferred_end=2.5  (float)\n    seconds of silence" in out
@@ -176,7 +183,16 @@ def test_the_options_of_a_recognizer_are_listed(run):
 
 
 def test_ctrl_c_keeps_what_was_final(gateway, wav):
-    given = ["--provider", "google", "--base-url", gateway.url, "-O", f"input_sample_rate={RATE}", "--pace", "0.2"]
+    given = [
+        "--provider",
+        "inference-google",
+        "--base-url",
+        gateway.url,
+        "-O",
+        f"input_sample_rate={RATE}",
+        "--pace",
+        "0.2",
+    ]
     with voicetrio("transcribe", wav, *given) as process:
         line = process.stdout.readline()
         process.send_signal(signal.SIGINT)
@@ -187,7 +203,7 @@ def test_ctrl_c_keeps_what_was_final(gateway, wav):
 
 def test_what_may_still_change_is_shown_on_a_terminal(gateway, wav, tmp_path):
     ours, theirs = pty.openpty()
-    program = [sys.executable, "-m", "voicetrio.cli", "transcribe", wav, "--provider", "google", *GIVEN]
+    program = [sys.executable, "-m", "voicetrio.cli", "transcribe", wav, "--provider", "inference-google", *GIVEN]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "PYTHONWARNINGS": "error"}
     with subprocess.Popen(
         [*map(str, program), "--base-url", gateway.url], stdout=subprocess.PIPE, stderr=theirs, env=environment

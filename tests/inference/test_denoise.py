@@ -14,7 +14,14 @@ import trio.testing
 
 from voicetrio.audio import AudioFrame
 from voicetrio.denoise import DenoiseSession
-from voicetrio.errors import AuthenticationError, BadRequest, ConfigurationError, SessionClosed
+from voicetrio.errors import (
+    AuthenticationError,
+    BadRequest,
+    ConfigurationError,
+    ConnectError,
+    RateLimited,
+    SessionClosed,
+)
 from voicetrio.inference import Denoise
 from voicetrio.simulators import Faults
 from voicetrio.simulators.gateway_denoise import GatewayDenoiseOptions, GatewayDenoiseSimulator
@@ -275,6 +282,31 @@ async def test_cancelled_it_loses_nothing(autojump_clock: object) -> None:
     assert sum(length for *_, length in positions(out)) == RATE
 
 
+async def test_a_call_that_was_cancelled_before_it_began_has_taken_its_audio(autojump_clock: object) -> None:
+    pcm = tagged_pcm(RAW, 0, RATE)
+    async with opened() as (session, _):
+        out = b""
+        for number, begin in enumerate(range(0, len(pcm), 2 * FRAME)):
+            with trio.CancelScope() as scope:
+                if number % 2:
+                    scope.cancel()
+                out += await session.denoise(pcm[begin : begin + 2 * FRAME])
+        out += await session.finish()
+    assert sum(length for *_, length in positions(out)) == RATE
+
+
+async def test_who_waits_for_a_provider_out_of_reach_is_told_and_the_session_goes_on_trying(
+    autojump_clock: object,
+) -> None:
+    async with opened(faults=Faults(connections=6, handshake="refuse")) as (session, _):
+        with trio.fail_after(30), pytest.raises(ConnectError):
+            await session.prewarm()
+        out = await in_real_time(session, tagged_pcm(RAW, 0, 30 * RATE))
+        await session.prewarm()
+    runs = positions(b"".join(out))
+    assert [segment for segment, *_ in runs] == [RAW, MARKED]
+
+
 async def test_a_sample_may_be_cut_anywhere(autojump_clock: object) -> None:
     pcm = tagged_pcm(RAW, 0, 5000)
     async with opened() as (session, _):
@@ -428,8 +460,10 @@ async def test_a_provider_that_wants_to_be_left_alone_for_years_is_asked_after_a
     autojump_clock: object,
 ) -> None:
     async with opened(faults=Faults(connections=1, refuse_status=429, retry_after=999_999_999)) as (session, _):
-        with trio.fail_after(90):
+        with pytest.raises(RateLimited):
             await session.prewarm()
+        await trio.sleep(61)
+        await session.prewarm()
 
 
 async def test_all_of_a_file_may_be_given_at_once(autojump_clock: object) -> None:
@@ -452,3 +486,8 @@ async def test_an_answer_that_is_too_long_is_not_believed(autojump_clock: object
         await session.prewarm()
         out = b"".join(await in_real_time(session, tagged_pcm(RAW, 0, RATE)))
     assert sum(length for *_, length in positions(out)) == RATE
+
+
+async def test_a_session_tells_the_format_of_its_audio(autojump_clock: object) -> None:
+    async with opened(how=(16_000, 2)) as (session, _):
+        assert (session.audio_format.sample_rate, session.audio_format.channels) == (16_000, 2)

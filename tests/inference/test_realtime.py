@@ -24,9 +24,11 @@ from voicetrio.errors import (
     NoAudio,
     ProviderError,
     ProviderStalled,
+    RateLimited,
     ServiceUnavailable,
     SessionClosed,
     SinkClosed,
+    ToolError,
 )
 from voicetrio.inference import Realtime
 from voicetrio.inference.realtime import GeminiRealtimeConfig
@@ -258,6 +260,35 @@ async def test_r6_a_call_of_a_cancelled_reply_is_not_made(autojump_clock):
         it.session.interrupt()
         await trio.sleep(1)
         assert not made
+
+
+async def test_a_tool_error_out_of_the_tools_own_nursery_is_told_to_the_model(autojump_clock):
+    async def careful() -> str:
+        """Ask around."""
+        async with trio.open_nursery():
+            raise ToolError("nobody knows")
+
+    async with talking(tools=[careful]) as it:
+        reply = await it.session.say("call careful {}")
+        assert reply.text == "error: nobody knows"
+
+
+async def test_what_utf_8_cannot_carry_of_an_output_is_replaced(autojump_clock):
+    def odd() -> str:
+        """Say half a character."""
+        return "half \ud83d"
+
+    async with talking(tools=[odd]) as it:
+        reply = await it.session.say("call odd {}")
+        assert reply.text == "half ?"
+
+
+async def test_a_provider_that_wants_to_be_left_alone_for_years_is_asked_after_a_minute(autojump_clock):
+    async with talking(faults=Faults(connections=1, refuse_status=429, retry_after=999_999_999)) as it:
+        with pytest.raises(RateLimited):
+            await it.session.prewarm()
+        await trio.sleep(61)
+        await it.session.prewarm()
 
 
 async def test_r6_what_a_tool_raises_is_a_bug_and_ends_the_session(autojump_clock):

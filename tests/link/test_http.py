@@ -91,6 +91,20 @@ def answering(*replies):
     return play
 
 
+async def test_an_error_is_not_told_with_the_request_before(autojump_clock):
+    async def play(peer):
+        await answer(peer, WHOLE)
+        await peer.stream.aclose()
+
+    async with talk(play) as (connection, _):
+        await connection.send(b"1")
+        await response(connection)
+        await connection.send(b"2")
+        with pytest.raises(errors.LinkClosed) as caught:
+            await connection.receive()
+    assert caught.value.request_id is None
+
+
 async def test_two_requests_on_one_connection(autojump_clock):
     requests = []
 

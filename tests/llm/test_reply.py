@@ -1,5 +1,7 @@
 """A reply at its edges: errors behind text, ends that do not come, blocks that were left."""
 
+import json
+
 import pytest
 import trio
 from llm_tools import KEY
@@ -196,3 +198,141 @@ async def test_a_server_that_takes_no_more_of_a_request_is_stalled(autojump_cloc
     with pytest.raises(errors.LinkStalled, match="accepted no data for 5 s"):
         async with llm().chat("x" * 100_000, dial=dial):
             pass
+
+
+HEAD_WITH_ID = HEAD.replace(b"\r\n", b"\r\nx-request-id: req_7\r\n", 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (event({"error": {"message": "overloaded"}}), errors.ProviderError),
+        (token("hi") + event({"error": {"message": "overloaded"}}), errors.ProviderError),
+        (b"data: {\n\n", errors.ProtocolError),
+        (token("hi") + finish() + DONE, errors.InvalidAnswer),
+        (event({"choices": [{"delta": {"refusal": "no"}}]}) + finish() + DONE, errors.InvalidAnswer),
+    ],
+    ids=["error at once", "error behind text", "garbage", "no JSON", "refusal"],
+)
+async def test_whatever_is_wrong_with_an_answer_is_told_with_the_request_that_it_is_of(autojump_clock, body, kind):
+    async def serve(stream):
+        await next_request(stream)
+        await stream.send_all(HEAD_WITH_ID + chunk(body) + b"0\r\n\r\n")
+        await stream.receive_some()
+
+    with pytest.raises(kind) as raised:
+        async with serving(serve) as dial, llm().chat("x", dial=dial, response_format={"type": "json_object"}) as reply:
+            await reply.read()
+    assert (raised.value.provider, raised.value.request_id) == ("openai", "req_7")
+
+
+async def test_two_tasks_cannot_iterate_at_once(autojump_clock):
+    async def serve(stream):
+        await next_request(stream)
+        await stream.send_all(HEAD + chunk(token("a")))
+        await trio.sleep(1)
+        await stream.send_all(chunk(token("b") + finish() + DONE) + b"0\r\n\r\n")
+
+    heard = []
+
+    async def read():
+        heard.append(await anext(reply))
+
+    async with serving(serve) as dial, llm().chat("x", dial=dial) as reply, trio.open_nursery() as nursery:
+        await read()
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(reply)
+    assert heard == ["a", "b"]
+
+
+async def test_an_event_without_end_is_told_with_provider_and_request(autojump_clock):
+    async def serve(stream):
+        await next_request(stream)
+        await stream.send_all(HEAD_WITH_ID)
+        while True:
+            await stream.send_all(chunk(b"data: " + bytes(2**20)))
+
+    with pytest.raises(errors.ProtocolError, match="8 MiB") as raised:
+        async with serving(serve) as dial, llm().chat("x", dial=dial) as reply:
+            await reply.read()
+    assert (raised.value.provider, raised.value.request_id) == ("openai", "req_7")
+
+
+def refusal(status, reason, body):
+    body = body if isinstance(body, bytes) else json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nx-request-id: req_9\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code", "reason"),
+    [
+        (
+            429,
+            {"error": {"message": "No credit.", "type": "insufficient_quota", "code": "insufficient_quota"}},
+            errors.PaymentRequired,
+            "insufficient_quota",
+            "No credit.",
+        ),
+        (
+            400,
+            {"error": {"message": "Too long.", "type": "invalid_request_error", "code": "context_length_exceeded"}},
+            errors.BadRequest,
+            "context_length_exceeded",
+            "Too long.",
+        ),
+        (
+            401,
+            [{"error": {"message": "No such key.", "code": 401, "status": "UNAUTHENTICATED"}}],
+            errors.AuthenticationError,
+            "UNAUTHENTICATED",
+            "No such key.",
+        ),
+        (404, {"object": "error", "message": "No model.", "code": 404}, errors.BadRequest, None, "No model."),
+        (404, {"detail": "Not Found"}, errors.BadRequest, None, '{"detail": "Not Found"}'),
+        (403, b"<html>", errors.AuthenticationError, None, "<html>"),
+        (400, b"[[[[", errors.BadRequest, None, "[[[["),
+    ],
+)
+async def test_what_a_refusal_says_is_told_in_its_own_words(autojump_clock, status, body, kind, code, reason):
+    requests = 0
+
+    async def serve(stream):
+        nonlocal requests
+        requests += 1
+        await next_request(stream)
+        await stream.send_all(refusal(status, "No", body))
+
+    with pytest.raises(kind) as raised:
+        async with serving(serve) as dial, llm().chat("x", dial=dial):
+            pass
+    error = raised.value
+    assert (error.status, error.code, error.reason, error.request_id) == (status, code, reason, "req_9")
+    assert str(error) == (
+        f"openai: http://x.test/v1/chat/completions refused the request with HTTP {status}: {reason} (request req_9)"
+    )
+    assert requests == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://api.openai.com/v1/", True),
+        ("https://API.openai.com:443/v1", True),
+        ("https://eu.api.openai.com/v1", True),
+        ("http://api.openai.com/v1", False),
+        ("https://api.openai.com.evil.test/v1", False),
+        ("https://notapi.openai.com/v1", False),
+        ("https://api.openai.com@evil.test/v1", False),
+    ],
+)
+def test_openai_is_told_its_key_however_it_is_written_and_nobody_else(monkeypatch, url, told):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    try:
+        headers = dict(ChatLLM(model="m", base_url=url)._endpoint().headers)
+    except errors.ConfigurationError:
+        assert "@" in url
+        headers = {}
+    assert ("Authorization" in headers) is told

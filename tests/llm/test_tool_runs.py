@@ -34,6 +34,32 @@ async def test_a_tool_that_raises_stop_async_iteration_does_not_end_the_run_as_i
             await anext(run)
 
 
+async def test_two_tasks_cannot_iterate_at_once_and_no_call_is_made_twice(autojump_clock):
+    called, heard = [], []
+
+    async def tool() -> str:
+        called.append(1)
+        await trio.sleep(1)
+        return "ok"
+
+    async def read():
+        heard.append(await anext(run))
+
+    async with (
+        serving(answering(calling("tool"), THE_END)) as dial,
+        llm().open(dial=dial) as session,
+        session.run_tools("x", tools=[tool]) as run,
+        trio.open_nursery() as nursery,
+    ):
+        await read()
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(run)
+    assert heard == ["let me see", "the end"]
+    assert called == [1]
+
+
 async def test_after_its_block_a_run_calls_nothing(autojump_clock):
     called, requests = [], []
 

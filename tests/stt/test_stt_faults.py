@@ -133,6 +133,17 @@ async def test_a_fault_of_all_connections(case, name, autojump_clock):
         await _hear(it, row, ProviderStalled if never_ends else always)
 
 
+@pytest.mark.parametrize("name", ["refused", "503", "429, later"])
+async def test_an_end_that_reaches_nobody_says_why(case, name, autojump_clock):
+    row = MATRIX[name]
+    async with listening(case, faults=Faults(**row.faults), provider={"finish_timeout": 3.0}) as it:
+        await it.talk(0.3)
+        with pytest.raises(row.always):
+            await it.session.finish()
+        await it.ended.wait()
+        assert isinstance(it.error, row.always)
+
+
 @cases(lambda case: case.flushes)
 async def test_a_flush_is_asked_again_where_its_answer_was_lost(case, autojump_clock):
     options = {**PHRASES, "auto_final": False, "interims": False}

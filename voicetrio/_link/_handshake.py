@@ -155,16 +155,14 @@ def rejection(target: Target, reply: UpgradeReply) -> UpgradeRejected:
     """The error that a refused upgrade means."""
     assert reply.status is not None
     kind = rejection_class(reply.status)
-    error = refusal(kind, target, "the websocket", reply.status, reply.headers, reply.body)
-    error.body = reply.body
-    return error
+    return refusal(kind, target, "the websocket", reply.status, reply.headers, reply.body)
 
 
 def refusal(kind: type[E], target: Target, what: str, status: int, headers: Mapping[str, str], body: bytes) -> E:
     """The error that a refusal by HTTP means."""
     words = target.printable(body.decode("utf-8", "replace"))
     hint = " (redirects are not followed)" if 300 <= status < 400 else ""
-    return kind(
+    error = kind(
         f"{target.shown} refused {what} with HTTP {status}{hint}{f': {words}' if words else ''}",
         provider=target.provider,
         request_id=request_id(headers),
@@ -172,3 +170,5 @@ def refusal(kind: type[E], target: Target, what: str, status: int, headers: Mapp
         reason=words or None,
         retry_after=retry_after(headers),
     )
+    error.body = body
+    return error

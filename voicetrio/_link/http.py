@@ -209,6 +209,7 @@ class _Requests:
         self._written.unpark_all()
 
     async def _exchange(self, request: _Message) -> None:
+        self.request_id = None  # that was the one before
         content = Content(request.body, partial(self._set_sent, request))
         asked = _request(self._url, self._target, content, len(request.body))
         response = await self._http.handle_async_request(asked)

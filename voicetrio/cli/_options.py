@@ -37,6 +37,9 @@ def make(cls: Callable[..., _T], pairs: Iterable[str]) -> _T:
     Raises:
         click.UsageError: a key is unknown or given twice, or a value is not one of its key's.
     """
+    pairs = list(pairs)
+    if missing := sorted(required_options(cls) - {pair.partition("=")[0].strip().replace("-", "_") for pair in pairs}):
+        raise click.UsageError(f"say what {' and '.join(missing)} is: -O {missing[0]}=…")
     try:
         return parse_pairs(cls, pairs)
     except ConfigurationError:
@@ -48,6 +51,19 @@ def make(cls: Callable[..., _T], pairs: Iterable[str]) -> _T:
 def option_names(cls: Callable[..., Any]) -> frozenset[str]:
     """The names of what an attrs class, or a function that makes one, can be told."""
     return frozenset(name for name, *_ in _rows(cls))
+
+
+def required_options(cls: Callable[..., Any]) -> frozenset[str]:
+    """Those of these names that have no default."""
+    return frozenset(name for name, _, default, _ in _rows(cls) if default is None)
+
+
+def given_options(
+    cls: Callable[..., Any], model: str | None, base_url: str | None, api_key_file: str | None
+) -> list[str]:
+    """What was said by options of the command line that all providers have, as ``key=value`` in the names of one."""
+    named = {MODEL: model, URL: base_url, KEY: read_key(api_key_file)}
+    return [f"{find_option(cls, names)}={value}" for names, value in named.items() if value is not None]
 
 
 def find_option(cls: Callable[..., Any], names: tuple[str, ...]) -> str:
@@ -65,11 +81,12 @@ def print_options(cls: Callable[..., Any]) -> None:
     """Print the fields of an attrs class with their defaults, types and documentation; or a function's arguments."""
     width = min(shutil.get_terminal_size().columns, 100)
     for name, type_name, default, meaning in _rows(cls):
-        click.echo(f"{name}={default}  ({type_name})")
+        click.echo(f"{name}={default or ''}  ({type_name})")
         click.echo(textwrap.fill(meaning, width, initial_indent="    ", subsequent_indent="    "))
 
 
-def _rows(cls: Callable[..., Any]) -> Iterator[tuple[str, str, str, str]]:
+def _rows(cls: Callable[..., Any]) -> Iterator[tuple[str, str, str | None, str]]:
+    """Name, type, default and meaning of each; the default is None if it must be given."""
     hints, meanings, fields = get_type_hints(cls), _meanings(cls), _fields(cls)
     for field in fields:
         hint = hints[field.name]
@@ -80,7 +97,7 @@ def _rows(cls: Callable[..., Any]) -> Iterator[tuple[str, str, str, str]]:
     if not isinstance(cls, type) and any(each.kind is each.VAR_KEYWORD for each in _parameters(cls)):
         # What it passes on to the class that it returns.
         own = {field.name for field in fields}
-        yield from (row for row in _rows(hints["return"]) if row[0] not in own and row[2])
+        yield from (row for row in _rows(hints["return"]) if row[0] not in own and row[2] is not None)
 
 
 def _fields(cls: Callable[..., Any]) -> list[attrs.Attribute[Any] | inspect.Parameter]:
@@ -98,9 +115,9 @@ def _type_name(hint: Any) -> str:
     return re.sub(r"\btyping\.Literal\[(.*?)\]", lambda match: match[1].replace("'", "").replace(", ", "|"), name)
 
 
-def _default(field: attrs.Attribute[Any] | inspect.Parameter) -> str:
+def _default(field: attrs.Attribute[Any] | inspect.Parameter) -> str | None:
     if field.default in (attrs.NOTHING, inspect.Parameter.empty):
-        return ""
+        return None
     factory = getattr(field.default, "factory", None)
     default = field.default if factory is None else factory()
     if isinstance(default, bool):

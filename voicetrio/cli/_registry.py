@@ -1,4 +1,4 @@
-"""The names that commands know: one line for each provider, recognizer and simulator."""
+"""The names that commands know: one line for each provider and simulator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from ..cartesia import CartesiaTTS
 from ..cartesia_stt import CartesiaSTT
 from ..chat_completions import ChatLLM
 from ..deepgram import DeepgramTTS
-from ..inference import LLM, STT, TTS
+from ..denoise import DenoiseProvider
+from ..inference import LLM, STT, TTS, Denoise
 from ..llm import LLMProvider
 from ..lmnt import LMNTTTS
 from ..simulators import (
@@ -60,18 +61,24 @@ PROVIDERS: dict[str, Callable[..., TTSProvider]] = {
     "smallest": SmallestAITTS,
 }
 
-MODELS: dict[str, tuple[type[LLMProvider], tuple[str, ...]]] = {
-    "inference-google": (LLM, ("provider=google", "model_id=gemini-2.0-flash")),
-    "openai": (ChatLLM, ()),
+MODELS: dict[str, Callable[..., LLMProvider]] = {
+    "inference": LLM,
+    "inference-google": LLM.google,
+    "openai": ChatLLM,
 }
-"""Language models: their class, and options that others may replace."""
+
+DENOISERS: dict[str, Callable[..., DenoiseProvider]] = {
+    "inference": Denoise,
+    "inference-aicoustics": Denoise.aicoustics,
+    "inference-sanas": Denoise.sanas,
+}
 
 RECOGNIZERS: dict[str, Callable[..., STTProvider]] = {
     "cartesia": CartesiaSTT,
-    "deepgram": STT.deepgram,
-    "google": STT.google,
     "inference": STT,
-    "sarvam": STT.sarvam,
+    "inference-deepgram": STT.deepgram,
+    "inference-google": STT.google,
+    "inference-sarvam": STT.sarvam,
 }
 
 SIMULATORS: dict[str, SimulatorEntry] = {

@@ -36,7 +36,7 @@ _SIMULATED = sorted(PROVIDERS.keys() & SIMULATORS.keys())
 Status: 0 measured; 1 no turn came about; 2 wrong usage, or a live run without --yes;
 130 interrupted by Ctrl-C.
 
-The key is read from the environment (such as DEEPGRAM_API_KEY) or from --api-key-file."""
+The key is read from the environment (such as DEEPGRAM_API_KEY) or from --api-key-file.""",
 )
 @click.option("--live", type=click.Choice(sorted(PROVIDERS)), help="Measure this provider's own service.")
 @click.option(

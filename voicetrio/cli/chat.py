@@ -15,7 +15,7 @@ import trio
 from .._link.nursery import open_plain_nursery
 from ..chat import ChatContext
 from ..errors import InputError
-from ._options import KEY, MODEL, URL, find_option, make, print_options, read_key
+from ._options import MODEL, given_options, make, print_options, required_options
 from ._output import write_all
 from ._registry import MODELS
 from ._status import ENDING, status_of
@@ -34,11 +34,12 @@ _STDIN, _STDOUT = 0, 1
 
 
 @click.command(
+    short_help="Ask a language model.",
     epilog="""\b
 Status: 0 answered; 1 the server or the way to it failed; 2 wrong usage, option or key;
 130 interrupted by Ctrl-C.
 
-The key is read from the environment (OPENAI_API_KEY, for OpenAI only; VIDEOSDK_AUTH_TOKEN) or from --api-key-file."""
+The key is read from the environment (OPENAI_API_KEY, for OpenAI only; VIDEOSDK_AUTH_TOKEN) or from --api-key-file.""",
 )
 @click.argument("question", required=False)
 @click.option("--provider", type=click.Choice(sorted(MODELS)), default="openai", show_default=True)
@@ -64,20 +65,16 @@ def chat(
 
     Ctrl-C interrupts the answer to a line, and ends the command where there is none; so does Ctrl-D.
     """
-    cls, presets = MODELS[provider]
+    kind = MODELS[provider]
     if list_options:
-        print_options(cls)
+        print_options(kind)
         return 0
     if as_json and question is None:
         raise click.UsageError("--json tells of one answer: give QUESTION")
-    named = {MODEL: model, URL: base_url, KEY: read_key(api_key_file)}
-    chosen = [f"{find_option(cls, names)}={value}" for names, value in named.items() if value is not None]
-    chosen += pairs
-    given = {pair.partition("=")[0] for pair in chosen}
-    presets = tuple(pair for pair in presets if pair.partition("=")[0] not in given)
-    if not given & set(MODEL) and not presets:
+    given = [*pairs, *given_options(kind, model, base_url, api_key_file)]
+    if required_options(kind) & set(MODEL) and not {pair.partition("=")[0] for pair in given} & set(MODEL):
         raise click.UsageError("say which model: --model gpt-4o-mini, or what the server calls its own")
-    options = make(cls, [*presets, *chosen])
+    options = make(kind, given)
     context = ChatContext() if system is None else ChatContext().system(system)
     conversation = _Conversation(options, context, _drop if as_json else _print)
     try:

@@ -17,7 +17,10 @@ from ._dialogue import SAMPLE_RATE, Cut, Recording, Turn, hold_dialogue
 from ._status import FAILED, status_of, until_signal
 
 
-@click.command(epilog="Status: 0 held as it should be; 1 it failed, or a stale sample was heard; 130 Ctrl-C.")
+@click.command(
+    short_help="Hold a dialogue with a simulated provider.",
+    epilog="Status: 0 held as it should be; 1 it failed, or a stale sample was heard; 130 Ctrl-C.",
+)
 @click.option("--out", type=click.Path(file_okay=False), default="demo", show_default=True, help="Where to write.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object to standard output and nothing else.")
 @click.option("--speed", type=click.FloatRange(0.1, 20), default=1.0, hidden=True)

@@ -14,34 +14,29 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import ProviderStalled
-from ..inference import Denoise
 from ..wav import WavWriter, read_wav
-from ._options import make, print_options
+from ._options import given_options, make, print_options
+from ._registry import DENOISERS
 from ._status import status_of, until_signal
 
 if TYPE_CHECKING:
     from ..audio import AudioFormat
-    from ..denoise import DenoiseStatistics
+    from ..denoise import DenoiseProvider, DenoiseStatistics
 
 _PIECE_SECONDS = 0.1
 
-# What the factory methods of `Denoise` choose, as options that others may replace.
-_PRESETS = {
-    "aicoustics": ("model_id=sparrow-xxs-48khz", "sample_rate=48000", "chunk_ms=10"),
-    "sanas": ("model_id=VI_G_NC3.0", "sample_rate=16000", "chunk_ms=20"),
-}
-
 
 @click.command(
+    short_help="Take the noise out of a WAV file.",
     epilog="""\b
 Status: 0 denoised; 1 the provider or the way to it failed, or gave nothing back; 2 wrong usage, option or token;
 130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid.
 
-The token is read from the environment variable VIDEOSDK_AUTH_TOKEN or from --api-key-file."""
+The token is read from the environment variable VIDEOSDK_AUTH_TOKEN or from --api-key-file.""",
 )
 @click.argument("source", required=False, type=click.Path(dir_okay=False))
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="The WAV file to write.")
-@click.option("--provider", type=click.Choice(sorted(_PRESETS)), default="aicoustics", show_default=True)
+@click.option("--provider", type=click.Choice(sorted(DENOISERS)), default="inference-aicoustics", show_default=True)
 @click.option("--model", help="The provider's model.")
 @click.option("--base-url", help="Where the gateway is, such as the URL that `voicetrio simulate gateway` prints.")
 @click.option("-O", "--option", "pairs", multiple=True, metavar="KEY=VALUE", help="Any other option of the provider.")
@@ -60,18 +55,16 @@ def denoise(
     as_json: bool,
 ) -> int:
     """Denoise SOURCE, a WAV file of 16-bit PCM, into another of the same format and length."""
+    denoiser = DENOISERS[provider]
     if list_options:
-        print_options(Denoise)
+        print_options(denoiser)
         return 0
     if source is None or output is None:
         raise click.UsageError("give a WAV file, and say with -o where the result goes")
-    token = None if api_key_file is None else Path(api_key_file).read_text(encoding="utf-8", errors="replace").strip()
-    given = {"provider": provider, "model_id": model, "base_url": base_url, "token": token}
-    chosen = [f"{key}={value}" for key, value in given.items() if value is not None] + list(pairs)
-    named = {pair.partition("=")[0] for pair in chosen}
-    presets = [pair for pair in _PRESETS[provider] if pair.partition("=")[0] not in named]
-    options = make(Denoise, [*presets, *chosen])
+    options = make(denoiser, [*pairs, *given_options(denoiser, model, base_url, api_key_file)])
     fmt, pcm = read_wav(source)
+    if Path(output).exists() and Path(output).samefile(source):
+        raise click.UsageError("the result would replace SOURCE, of which nothing would be left if it failed")
     work = _Work(options, fmt, pcm)
     with WavWriter(output, fmt) as wav:
         signum = trio.run(until_signal, partial(work.run, wav))
@@ -88,7 +81,7 @@ def denoise(
 class _Work:
     """A file on its way through a denoiser."""
 
-    def __init__(self, options: Denoise, fmt: AudioFormat, pcm: bytes) -> None:
+    def __init__(self, options: DenoiseProvider, fmt: AudioFormat, pcm: bytes) -> None:
         self.statistics: DenoiseStatistics | None = None
         self._options = options
         self._format = fmt

@@ -23,7 +23,7 @@ from ..audio import AudioFormat, open_audio_sink
 from ..errors import InputError, VoiceTrioError
 from ..text import FlushMarker
 from ..wav import WavWriter
-from ._options import KEY, MODEL, URL, find_option, make, print_options, read_key
+from ._options import given_options, make, print_options
 from ._output import write_all
 from ._registry import PROVIDERS
 from ._status import ENDING, status_of
@@ -86,15 +86,12 @@ def say(
 
     Lines and sentences of standard input are spoken as soon as they are there.
     """
+    kind = PROVIDERS[provider]
     if list_options:
-        print_options(PROVIDERS[provider])
+        print_options(kind)
         return 0
     _check_usage(text, file, output, as_json)
-    named = {MODEL: model, URL: base_url, KEY: read_key(api_key_file)}
-    given = [
-        f"{find_option(PROVIDERS[provider], names)}={value}" for names, value in named.items() if value is not None
-    ]
-    options = make(PROVIDERS[provider], [*pairs, *given])
+    options = make(kind, [*pairs, *given_options(kind, model, base_url, api_key_file)])
     fmt = AudioFormat(options.audio_format.sample_rate if rate is None else rate, options.audio_format.channels)
     words = _words_to_speak(text, file)
     with _open_output(output, fmt) as write:

@@ -17,7 +17,7 @@ from .._link.nursery import open_plain_nursery
 from ..errors import ProviderError
 from ..transcript import SpeechEnded, SpeechStarted, Transcript, TurnEnded, TurnResumed
 from ..wav import read_wav
-from ._options import KEY, MODEL, URL, find_option, make, print_options, read_key
+from ._options import given_options, make, print_options
 from ._output import write_all
 from ._registry import RECOGNIZERS
 from ._status import status_of, until_signal
@@ -40,12 +40,13 @@ _NAMES: dict[type[STTEvent], str] = {
 
 
 @click.command(
+    short_help="Write down the words of a WAV file.",
     epilog="""\b
 Status: 0 transcribed; 1 the provider or the way to it failed, or audio was lost; 2 wrong usage, option or key;
 130 interrupted by Ctrl-C. Whatever was final before an error or Ctrl-C has been written.
 
-The key is read from the environment (CARTESIA_API_KEY; VIDEOSDK_AUTH_TOKEN for the others, which are behind
-VideoSDK's inference gateway) or from --api-key-file."""
+The key is read from the environment (CARTESIA_API_KEY; VIDEOSDK_AUTH_TOKEN for those behind VideoSDK's inference
+gateway) or from --api-key-file.""",
 )
 @click.argument("source", required=False, type=click.Path(dir_okay=False))
 @click.option("--provider", type=click.Choice(sorted(RECOGNIZERS)), default="cartesia", show_default=True)
@@ -89,9 +90,7 @@ def transcribe(
         return 0
     if source is None:
         raise click.UsageError("give a WAV file")
-    named = {MODEL: model, URL: base_url, KEY: read_key(api_key_file)}
-    given = [f"{find_option(recognizer, names)}={value}" for names, value in named.items() if value is not None]
-    options = make(recognizer, [*pairs, *given])
+    options = make(recognizer, [*pairs, *given_options(recognizer, model, base_url, api_key_file)])
     work = _Work(options, *read_wav(source), pace, as_json=as_json)
     signum = trio.run(until_signal, work.run)
     if signum is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import attrs
 
@@ -84,16 +84,18 @@ class Denoise(DenoiseProvider):
         model_id: str = "sparrow-xxs-48khz",
         sample_rate: int = 48_000,
         channels: int = 1,
+        chunk_ms: int = 10,
         base_url: str | None = None,
         **options: Any,
-    ) -> Self:
+    ) -> Denoise:
         """AI-Coustics: the Sparrow models (48 kHz, for people) and the Quail models (16 kHz, for machines).
 
         Args:
             model_id: such as ``"sparrow-xxs-48khz"``, ``"sparrow-l-48khz"``, ``"quail-vf-l-16khz"``.
             sample_rate: that of the model, in Hz.
             channels: of the audio.
-            base_url: where the gateway is.
+            chunk_ms: milliseconds of audio in a message.
+            base_url: where the gateway is; None for VideoSDK's own.
             options: others of :class:`Denoise`, such as `delay` and `token`.
         """
         return cls(
@@ -101,7 +103,7 @@ class Denoise(DenoiseProvider):
             model_id=model_id,
             sample_rate=sample_rate,
             channels=channels,
-            chunk_ms=10,
+            chunk_ms=chunk_ms,
             base_url=base_url,
             **options,
         )
@@ -113,16 +115,18 @@ class Denoise(DenoiseProvider):
         model_id: str = "VI_G_NC3.0",
         sample_rate: int = 16_000,
         channels: int = 1,
+        chunk_ms: int = 20,
         base_url: str | None = None,
         **options: Any,
-    ) -> Self:
+    ) -> Denoise:
         """Sanas.  Whatever is declared, the audio on the wire is 48 kHz stereo, converted from and to the session's.
 
         Args:
             model_id: of Sanas.
             sample_rate: that is declared: that of the model, in Hz.
             channels: that are declared.
-            base_url: where the gateway is.
+            chunk_ms: milliseconds of audio in a message.
+            base_url: where the gateway is; None for VideoSDK's own.
             options: others of :class:`Denoise`, such as `delay` and `token`.
         """
         return cls(
@@ -130,7 +134,7 @@ class Denoise(DenoiseProvider):
             model_id=model_id,
             sample_rate=sample_rate,
             channels=channels,
-            chunk_ms=20,
+            chunk_ms=chunk_ms,
             base_url=base_url,
             **options,
         )

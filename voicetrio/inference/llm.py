@@ -67,7 +67,12 @@ class LLM(LLMProvider):
 
     @classmethod
     def google(cls, *, model_id: str = "gemini-2.0-flash", **options: Any) -> LLM:
-        """Options of Google's Gemini; `options` are those of the class."""
+        """Options of Google's Gemini.
+
+        Args:
+            model_id: the model.
+            options: others of :class:`LLM`, such as `temperature` and `token`.
+        """
         return cls(provider="google", model_id=model_id, **options)
 
     @property

@@ -251,7 +251,7 @@ class Connection(Generic[OptionsT]):
             return False
         headers, body = self._simulator.refusal(self, faults.refuse_status)
         if faults.retry_after is not None:
-            headers = [*headers, ("Retry-After", f"{faults.retry_after:g}")]
+            headers = [*headers, ("Retry-After", f"{faults.retry_after:.15g}")]
         if faults.refuse_body is not None:
             body = faults.refuse_body.encode()
         await self.refuse(

@@ -143,26 +143,25 @@ class ChatSimulator(Simulator[ChatOptions]):
 
     def refusal(self, connection: Connection[ChatOptions], status: int) -> tuple[list[tuple[str, str]], bytes]:
         """Headers and body of a refusal, as OpenAI words it."""
-        return self._refusal(connection, status, None)
+        return self._refusal(connection, status)
 
     async def _complete(self, connection: Connection[ChatOptions]) -> None:
         body = _decoded(connection.request.body)
         if body is None:
-            await self._refuse(connection, 400, "We could not parse the JSON body of your request.")
+            await self._refuse(connection, 400, {"message": "We could not parse the JSON body of your request."})
             return
         connection.log("received", message=_shown(body))
         if problem := _problem(body):
-            await self._refuse(connection, 400, problem)
+            await self._refuse(connection, 400, {"message": problem})
             return
         models = connection.options.models
         if models is not None and body["model"] not in models.split():
-            await self._refuse(connection, 404, f"The model `{body['model']}` does not exist")
+            await self._refuse(connection, 404, {"message": f"The model `{body['model']}` does not exist"})
             return
         self.requests.append(body)
         reply = self.replies.pop(0) if self.replies else self._rule(body)
         if reply.status is not None:
-            message = None if reply.error is None else str(reply.error.get("message"))
-            await self._refuse(connection, reply.status, message)
+            await self._refuse(connection, reply.status, reply.error)
             return
         await self._answer(connection, Answer(connection, body, reply, len(self.requests) - 1))
 
@@ -192,18 +191,20 @@ class ChatSimulator(Simulator[ChatOptions]):
         await connection.answer(200, headers=[("Content-Type", "application/json")], body=body)
 
     def _refusal(
-        self, connection: Connection[ChatOptions], status: int, message: str | None
+        self, connection: Connection[ChatOptions], status: int, error: Mapping[str, Any] | None = None
     ) -> tuple[list[tuple[str, str]], bytes]:
         kind, code, usual = _REFUSALS.get(status, ("server_error", None, f"Status {status}."))
-        error = {"message": message or usual, "type": kind, "param": None, "code": code}
+        usual_error = {"message": usual, "type": kind, "param": None, "code": code}
         headers = [("Content-Type", "application/json"), ("x-request-id", f"req_{connection.request_id}")]
-        return headers, json.dumps({"error": error}).encode()
+        return headers, json.dumps({"error": {**usual_error, **(error or {})}}).encode()
 
-    async def _refuse(self, connection: Connection[ChatOptions], status: int, message: str | None = None) -> None:
-        headers, body = self._refusal(connection, status, message)
+    async def _refuse(
+        self, connection: Connection[ChatOptions], status: int, error: Mapping[str, Any] | None = None
+    ) -> None:
+        headers, body = self._refusal(connection, status, error)
         retry_after = connection.faults.retry_after
         if retry_after is not None:
-            headers.append(("Retry-After", f"{retry_after:g}"))
+            headers.append(("Retry-After", f"{retry_after:.15g}"))
         await connection.answer(status, headers=headers, body=body)
 
 

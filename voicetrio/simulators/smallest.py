@@ -243,7 +243,7 @@ class SmallestSimulator(SpeechSimulator[SmallestOptions]):
         headers, body = self._refusal(connection, status, message)
         retry_after = connection.faults.retry_after
         if status == 429 and retry_after is not None:
-            headers.append(("Retry-After", f"{retry_after:g}"))
+            headers.append(("Retry-After", f"{retry_after:.15g}"))
         if connection.request.upgrade:
             await connection.refuse(status, headers=headers, body=body)
         else:

@@ -1,4 +1,4 @@
-"""From the caller's audio to the provider's: cut anywhere, any rate, any number of channels."""
+"""From the caller's audio to the provider's, and back: cut anywhere, any rate, any number of channels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Intake:
+class AudioConverter:
     """Converts one stream of s16le PCM.
 
     Args:
