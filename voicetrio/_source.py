@@ -48,7 +48,10 @@ class AudioSource(trio.abc.AsyncResource):
         """
         samples = self._samples(seconds)
         # Whatever is waited for comes first: a frame is returned in the step that takes it, so no fence falls between.
-        await (self._sink._readers.park() if self._sink._must_wait(samples) else trio.lowlevel.checkpoint())
+        if self._sink._must_wait(samples):
+            await self._sink._readers.park()
+        else:
+            await trio.lowlevel.checkpoint()
         while True:
             try:
                 return self._take(samples)
