@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-os.environ["VIDEOSDK_AUTH_TOKEN"] = "token"  # noqa: S105 - the original demands one; the simulator takes any
+os.environ["VIDEOSDK_AUTH_TOKEN"] = "token"
 
 from gateway import Gateway, Gateways
 from videosdk.agents import audio_format

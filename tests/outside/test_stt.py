@@ -186,7 +186,7 @@ async def test_t2_a_handshake_for_each_frame_of_a_refused_connection(simulate):
 
 
 async def test_t4_the_end_of_speech_is_judged_by_an_older_transcript(simulate):
-    """Where the end of speech comes before the transcript, the first is not told, and the second by the first's words."""
+    """Where it comes before its own transcript, the first is not told, and the second by the words of the first."""
     gateway = simulate("speech_events=before", "interims=no")
     async with listening(gateway) as listener:
         await listener.hear(frames(PHRASE))

@@ -88,7 +88,8 @@ async def test_a_whole_text_is_heard_and_the_next_one_on_the_same_connection(sim
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_g3_a_streamed_text_is_flushed_every_two_words(simulate, vendor):
     gateway = simulate(*FAST)
-    words = "We are open from nine to five on weekdays and from ten on Saturdays only.".split()
+    text = "We are open from nine to five on weekdays and from ten on Saturdays only."
+    words = text.split()
     pairs = [" ".join(words[begin : begin + 2]) for begin in range(0, 15, 2)]
     heard = pairs[:-1] if vendor in ("sarvamai", "cartesia") else pairs  # for them "only." is too short to be said
     async with speaking(gateway, vendor) as speaker:
@@ -199,7 +200,9 @@ async def test_g2_after_an_interruption_the_old_reply_is_heard_before_the_new_on
     assert gateway.connections == 1
 
 
-@pytest.mark.parametrize(("vendor", "text"), [("sarvamai", "Yes."), ("cartesia", "42. OK?"), ("cartesia", "はい、そうです")])
+@pytest.mark.parametrize(
+    ("vendor", "text"), [("sarvamai", "Yes."), ("cartesia", "42. OK?"), ("cartesia", "はい、そうです")]
+)
 async def test_g5_short_answers_and_other_scripts_are_not_sent(simulate, vendor, text):
     gateway = simulate(*FAST)
     async with speaking(gateway, vendor) as speaker:
