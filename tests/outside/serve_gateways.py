@@ -24,7 +24,7 @@ class Gateways:
         options = GatewayOptions.parse(command["options"])
         simulator = GatewaySimulator(options, replies=map(_reply, command["replies"]))
         ended = trio.Event()
-        with Path(command["log"]).open("w") as log, trio.CancelScope() as scope:
+        with Path(command["log"]).open("w") as log, trio.CancelScope() as scope:  # noqa: ASYNC230  # a local file
             async with simulator.serve(log_file=log) as server:
                 self._running[server.url] = scope, ended
                 task_status.started(server.url)

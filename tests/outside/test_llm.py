@@ -90,7 +90,7 @@ async def test_every_way_to_write_a_stream_is_read(simulate, option):
         assert spoken(await answer(llm, "Wie geht es Ihnen? Schön!")) == "Wie geht es Ihnen? Schön!"
 
 
-async def test_a_refusal_is_raised_with_the_servers_words_and_the_next_request_is_answered(simulate, capfd):
+async def test_p6_a_refusal_is_raised_with_its_words_and_printed_as_a_traceback(simulate, capfd):
     gateway = simulate(*FAST, "refuse_first=1", "refusal_status=429")
     errors = []
     async with model(gateway) as llm:
@@ -99,7 +99,7 @@ async def test_a_refusal_is_raised_with_the_servers_words_and_the_next_request_i
             await answer(llm, "Hello.")
         assert len(errors) == 1
         assert spoken(await answer(llm, "Hello again.")) == "Hello again."
-    assert "Traceback" in capfd.readouterr().err  # P6
+    assert "Traceback" in capfd.readouterr().err
 
 
 async def test_a_wrong_token_is_a_refusal(simulate, capfd):

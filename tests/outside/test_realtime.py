@@ -235,6 +235,17 @@ async def test_r5_an_odd_message_of_audio_is_padded(simulate):
     assert runs(pcm) != [(0, 0, len(pcm) // 2)]
 
 
+async def test_r5_stereo_at_48_khz_is_mixed_down_and_resampled(simulate):
+    audio_format.publish(48_000, 2)
+    gateway = simulate(*FAST, "vad=off")
+    async with talking(gateway) as conversation:
+        await conversation.model.send_text_message("Hello.")
+        for _ in range(50):
+            await conversation.model.handle_audio_input(bytes(2 * 2 * 960))
+        await until(lambda: len(gateway.log("audio")) == 50)
+    assert abs(sum(data["bytes"] for data in gateway.log("audio")) - 2 * 24_000) < 200  # less what the filter holds
+
+
 async def test_r6_with_a_tool_the_configuration_cannot_be_sent(simulate):
     @function_tool
     async def get_weather(city: str) -> str:
