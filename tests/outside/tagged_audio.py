@@ -29,6 +29,11 @@ class Track(CustomAudioStreamTrack):
         self.interrupt_fade_duration = 0
 
     @property
+    def size(self):
+        """Bytes of what will be heard."""
+        return len(self.frame_buffer) * self.chunk_size + len(self.audio_data_buffer)
+
+    @property
     def pcm(self):
         """What will be heard."""
         return b"".join(frame.to_ndarray().tobytes() for frame in self.frame_buffer) + bytes(self.audio_data_buffer)

@@ -123,7 +123,7 @@ async def test_a_stream_that_is_cut_is_raised_behind_what_came(simulate, capfd):
 
 
 async def test_leaving_an_answer_in_the_middle_is_a_close_that_the_server_sees(simulate):
-    gateway = simulate("tokens_per_second=20", "first_token=0")
+    gateway = simulate("tokens_per_second=10", "first_token=0")
     async with model(gateway) as llm:
         stream = llm.chat(said("One two three four five six seven eight nine ten eleven twelve."))
         async for response in stream:
@@ -149,14 +149,14 @@ async def test_p1_a_tool_call_in_fragments_is_one_call(simulate, option):
 
 
 async def test_p2_a_cancellation_waits_for_the_next_line(simulate):
-    gateway = simulate("first_token=0", "tokens_per_second=2")
+    gateway = simulate("first_token=0", "tokens_per_second=0.5")
     async with model(gateway) as llm:
         pieces = []
         task = asyncio.create_task(answer(llm, "One two three four.", into=pieces))
         await until(lambda: pieces)
         await llm.cancel_current_generation()
         await asyncio.sleep(0.1)
-        assert not task.done()  # the next token is due in half a second
+        assert not task.done()  # the next token is due in two seconds
         await task
         assert spoken(pieces) == "One"
 
