@@ -14,10 +14,17 @@ os.environ["VIDEOSDK_AUTH_TOKEN"] = "token"
 from gateway import Gateway, Gateways
 from videosdk.agents import audio_format
 
+LOOPBACK = ("127.0.0.1", "::1")
+
 
 def _refuse_the_world(event, arguments):
-    if event == "socket.connect" and isinstance(arguments[1], tuple) and arguments[1][0] not in ("127.0.0.1", "::1"):
-        raise PermissionError(f"a connection to {arguments[1]}: these tests stay on loopback")
+    host = LOOPBACK[0]
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    if host not in LOOPBACK:
+        raise PermissionError(f"{host}: these tests stay on loopback")
 
 
 sys.addaudithook(_refuse_the_world)
