@@ -17,7 +17,7 @@ endif
 NOT_ASYNC := ASYNC114,ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint soak sessions frames footprint bench bench-quick bench-peers clean help
+.PHONY: demo test outside lint soak sessions frames footprint bench bench-quick bench-peers clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -55,21 +55,27 @@ frames: $(VENV)/.extra-test ## a million frames through a denoiser, with losses,
 footprint: $(VENV)/.extra-test ## time and memory of the import, and memory of an idle session
 	@$(BIN)/python benchmarks/footprint.py $(ARGS)
 
-# What we are measured against lives apart, so that it can neither bring nor need a version of ours.
+# What we are measured against lives apart, so that it can neither bring nor need a version of ours; and so do the
+# originals, of the release whose behaviour tests/outside states.
 PEERS := .venv-peers
-PEER_PACKAGES := videosdk-agents videosdk-plugins-deepgram videosdk-plugins-lmnt videosdk-plugins-cartesia \
+PACKAGES_peers := videosdk-agents videosdk-plugins-deepgram videosdk-plugins-lmnt videosdk-plugins-cartesia \
 	videosdk-plugins-smallestai deepgram-sdk cartesia lmnt aiohttp
+OUTSIDE := .venv-outside
+PACKAGES_outside := videosdk-agents==1.0.30 pytest pytest-asyncio pytest-timeout
 
-$(PEERS)/.installed:
-	@echo "installing the peers into $(PEERS) …"
+$(PEERS)/.installed $(OUTSIDE)/.installed: .venv-%/.installed:
+	@echo "installing $(PACKAGES_$*) into .venv-$* …"
 ifeq ($(UV),)
-	@$(PYTHON) -m venv $(PEERS)
-	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(PEER_PACKAGES)
+	@$(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check $(PACKAGES_$*)
 else
-	@$(UV) venv --quiet --clear --python $(PYTHON) $(PEERS)
-	@$(UV) pip install --quiet --python $(PEERS)/bin/python $(PEER_PACKAGES)
+	@$(UV) venv --quiet --clear --python $(PYTHON) .venv-$*
+	@$(UV) pip install --quiet --python .venv-$*/bin/python $(PACKAGES_$*)
 endif
 	@touch $@
+
+outside: $(VENV)/.extra-cli $(OUTSIDE)/.installed ## run the asyncio originals, from PyPI, against our simulated gateway
+	@cd tests/outside && $(CURDIR)/$(OUTSIDE)/bin/python -m pytest $(ARGS)
 
 bench-peers: $(PEERS)/.installed ## install what voicetrio is measured against, from PyPI
 
@@ -80,4 +86,4 @@ bench-quick: $(VENV)/.extra-bench bench-peers ## the same with fewer rounds and 
 	@cd benchmarks && ../$(BIN)/python -m latency --quick $(ARGS)
 
 clean: ## remove the environment and what the targets wrote
-	rm -rf $(VENV) $(PEERS) benchmarks/out demo build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(OUTSIDE) benchmarks/out demo build dist .mypy_cache .pytest_cache .ruff_cache

@@ -41,6 +41,11 @@ FILES = (
     "inference/test_denoise.py",
     "inference/test_realtime.py",
     "llm/test_originals.py",
+    "outside/test_tts.py",
+    "outside/test_stt.py",
+    "outside/test_realtime.py",
+    "outside/test_denoise.py",
+    "outside/test_llm.py",
 )
 CLASSES = (DeepgramTTS, LMNTTTS, CartesiaTTS, CartesiaSTT, SmallestAITTS, TTS, STT, Realtime, Denoise, ChatLLM, LLM)
 
