@@ -13,7 +13,7 @@ import trio
 from deepgram_talk import FLUSH, Talk, chunks
 
 from voicetrio import CartesiaTTS, open_audio_sink
-from voicetrio._dialect import Late, Refused
+from voicetrio._dialect import Failed, Late
 from voicetrio._link.nursery import open_plain_nursery
 from voicetrio.cartesia import GenerationConfig
 from voicetrio.errors import (
@@ -664,7 +664,7 @@ def test_a_refusal_that_speaks_of_a_context_is_no_end(status, words, kind):
     context = json.loads(message)["context_id"]
     error = {"type": "error", "context_id": context, "status_code": status, "error": words}
     (event,) = dialect.receive(json.dumps(error))
-    assert isinstance(event, Refused)
+    assert isinstance(event, Failed)
     assert type(event.error) is kind
 
 
@@ -680,12 +680,12 @@ def test_an_unnamed_error_right_after_a_cancellation_is_about_what_was_cancelled
     unknown = json.dumps({"type": "error", "status_code": 400, "error": "Invalid context ID"})
     assert list(dialect.receive(unknown)) == []
     (event,) = dialect.receive(json.dumps({"type": "error", "status_code": 400, "error": "No such voice"}))
-    assert isinstance(event, Refused)
+    assert isinstance(event, Failed)
     dialect.begin(3, options)
     list(dialect.say("And again."))
     now[0] = 60.0
     (event,) = dialect.receive(unknown)
-    assert isinstance(event, Refused)
+    assert isinstance(event, Failed)
 
 
 def test_a_flush_whose_audio_came_is_not_waited_for():

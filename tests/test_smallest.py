@@ -11,7 +11,7 @@ import trio
 from deepgram_talk import FLUSH, Talk, chunks
 
 from voicetrio import open_audio_sink
-from voicetrio._dialect import Refused
+from voicetrio._dialect import Failed
 from voicetrio._link.nursery import open_plain_nursery
 from voicetrio.errors import (
     AuthenticationError,
@@ -170,7 +170,7 @@ def test_m3_each_shape_of_an_error_is_read(mode, shape, kind, words, code):
         dialect.receive("{}")
         shape = f"event: error\ndata: {shape}\n\n".encode()
     [refused] = dialect.receive(shape)
-    assert (type(refused), refused.turn, type(refused.error)) == (Refused, 1, kind)
+    assert (type(refused), refused.turn, type(refused.error)) == (Failed, 1, kind)
     assert (refused.error.message, refused.error.code) == (words, code)
     assert refused.error.status == (code if isinstance(code, int) else None)
 

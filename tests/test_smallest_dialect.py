@@ -6,7 +6,7 @@ import attrs
 import pybase64
 import pytest
 
-from voicetrio._dialect import Audio, Ended, Failed, Late, Reached, Refused, Reply, Spoken, TimesRestart
+from voicetrio._dialect import Audio, Ended, Failed, Late, Reached, Reply, Spoken, TimesRestart
 from voicetrio.errors import LinkClosed, LinkStalled, NoAudio, ProtocolError, ProviderError, RateLimited
 from voicetrio.smallest import SmallestAITTS
 
@@ -177,7 +177,7 @@ def test_a_response_that_is_json_is_a_refusal(mode, kind, body, error, words):
     assert hand.receive(headers(kind)) == []
     assert hand.receive(body[:1]) + hand.receive(body[1:]) == []
     [refused] = hand.receive(b"")
-    assert (type(refused), type(refused.error), refused.error.message) == (Refused, error, words)
+    assert (type(refused), type(refused.error), refused.error.message) == (Failed, error, words)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"no", b"\xff"])

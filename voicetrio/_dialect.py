@@ -76,15 +76,7 @@ class Answered:
 
 @attrs.frozen
 class Failed:
-    """The provider refused or broke off a turn, or whatever is under way if `turn` is None.  The link is given up."""
-
-    turn: int | None
-    error: ProviderError
-
-
-@attrs.frozen
-class Refused:
-    """The provider refused or broke off a turn, or whatever is under way if `turn` is None; the link goes on."""
+    """The provider refused or broke off a turn, and the link goes on; or, if `turn` is None, the link has failed."""
 
     turn: int | None
     error: ProviderError
@@ -121,20 +113,7 @@ class GateOpened:
     """The provider has acknowledged a cancellation: the oldest that was not."""
 
 
-Event = (
-    Audio
-    | Late
-    | Spoken
-    | TimesRestart
-    | Answered
-    | Ended
-    | Failed
-    | Refused
-    | Reached
-    | Reply
-    | MoreToSend
-    | GateOpened
-)
+Event = Audio | Late | Spoken | TimesRestart | Answered | Ended | Failed | Reached | Reply | MoreToSend | GateOpened
 Step = Message | Pause | Ended
 
 

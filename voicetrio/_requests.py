@@ -13,7 +13,7 @@ from itertools import islice
 
 import attrs
 
-from ._dialect import Audio, Ended, Event, Reached, Refused, Reply, Spoken, TimesRestart
+from ._dialect import Audio, Ended, Event, Failed, Reached, Reply, Spoken, TimesRestart
 from ._link.dialect import Message
 from .errors import NoAudio
 from .text import SentenceSplitter, says_something, split_text
@@ -179,7 +179,7 @@ class RequestLine:
         while self.requests and self.requests[0].over:
             first = self.requests.popleft()
             if first.lacks_audio:
-                yield Refused(self.turn, NoAudio("a sentence came without any audio", provider=self._provider))
+                yield Failed(self.turn, NoAudio("a sentence came without any audio", provider=self._provider))
                 return
             yield Reached(self.turn, first.end)
             yield TimesRestart(self.turn)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import attrs
 
-from ._dialect import Answered, Audio, Ended, Event, Failed, Late, Refused, Step, TimesRestart
+from ._dialect import Answered, Audio, Ended, Event, Failed, Late, Step, TimesRestart
 from ._json import audio_size, decode_json
 from ._link.dialect import Message
 from ._smallest_messages import Notice, Options, SmallestDialect, encode
@@ -120,7 +120,7 @@ class ContextsDialect(SmallestDialect):
         context = self._context if self._context is not None and self._context.said else None
         if (failure := notice.failure) is not None:
             # One that names nothing is about what is under way.
-            return (Refused(context.turn, failure),) if context is not None and name in (None, context.id) else ()
+            return (Failed(context.turn, failure),) if context is not None and name in (None, context.id) else ()
         self._echo = self._echo or name is not None
         if context is None or not self._is_of(context, notice):
             return list(self._on_past(notice))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
-from ._dialect import Answered, Audio, Event, Failed, Late, Refused, Step
+from ._dialect import Answered, Audio, Event, Failed, Late, Step
 from ._json import audio_size, decode_audio, decode_json
 from ._link.dialect import Message
 from ._requests import Request, RequestLine
@@ -105,7 +105,7 @@ class _RequestsDialect(SmallestDialect, abc.ABC):
         self._patient_until, self._doubtful = None, True
         events = list(line.finish(request))
         left = LinkClosed("what is left of a request cannot be told from the next", provider=self.provider, code=1006)
-        return events if line.ended else [*events, Failed(line.turn, left)]
+        return events if line.ended else [*events, Failed(None, left)]
 
 
 class SocketDialect(_RequestsDialect):
@@ -207,7 +207,7 @@ class SocketDialect(_RequestsDialect):
             line.put_back(request)
             self._ahead = 1
             return (Answered(line.turn),)
-        return (Refused(line.turn, error),)
+        return (Failed(line.turn, error),)
 
 
 class HTTPDialect(_RequestsDialect):
@@ -263,7 +263,7 @@ class HTTPDialect(_RequestsDialect):
             raise ProtocolError("a long response that is JSON", provider=self.provider)
         if data:
             return ()
-        return (Refused(line.turn, decode_json(self._kept.decode(errors="replace"), Status, self.provider).blame()),)
+        return (Failed(line.turn, decode_json(self._kept.decode(errors="replace"), Status, self.provider).blame()),)
 
 
 class EventsDialect(HTTPDialect):
@@ -283,7 +283,7 @@ class EventsDialect(HTTPDialect):
                 return  # it was cancelled while the last one was handled
             event = decode_json(text, ServerSentEvent, self.provider)
             if event.failure is not None:
-                yield Refused(line.turn, event.failure)
+                yield Failed(line.turn, event.failure)
             elif event.audio:
                 yield from line.take(request, Audio(line.turn, decode_audio(event.audio, self.provider)))
             if event.done and self._patient_until is None:

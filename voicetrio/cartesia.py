@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 import attrs
 import msgspec
 
-from ._dialect import Answered, Audio, Ended, Event, Late, Refused, Reply, Spoken, Step, TimesRestart, TTSDialect
+from ._dialect import Answered, Audio, Ended, Event, Failed, Late, Reply, Spoken, Step, TimesRestart, TTSDialect
 from ._json import audio_size, decode_audio, decode_json
 from ._link.dialect import Message
 from ._link.endpoint import Endpoint
@@ -407,4 +407,4 @@ class _CartesiaDialect(TTSDialect):
             reason=notice.words,
         )
         self._turn = None
-        return (Refused(turn.number, error),)
+        return (Failed(turn.number, error),)

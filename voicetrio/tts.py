@@ -25,7 +25,6 @@ from ._dialect import (
     Failed,
     GateOpened,
     Late,
-    Refused,
     TTSDialect,
 )
 from ._link.connection import ConnectionOptions, Dial
@@ -395,7 +394,7 @@ class TTSSession:
     async def _on_events(self, link: Link[TTSDialect], events: Iterable[Event]) -> None:
         """Hand the events of a link to their turns; in the link's receive loop."""
         for event in events:
-            if isinstance(event, Failed | Refused):
+            if isinstance(event, Failed):
                 self._on_failed(link, event)
             elif isinstance(event, GateOpened):
                 link.acknowledged()
@@ -412,13 +411,14 @@ class TTSSession:
             if attempt.link is link:
                 attempt.watch()
 
-    def _on_failed(self, link: Link[TTSDialect], event: Failed | Refused) -> None:
+    def _on_failed(self, link: Link[TTSDialect], event: Failed) -> None:
+        if event.turn is None:
+            link.fail(event.error)  # which tells its attempts
+            return
         link.clean(event.error)
-        for attempt in list(self._attempts.values()):
-            if attempt.link is link and event.turn in (None, attempt.turn.number):
-                attempt.fail(event.error)
-        if isinstance(event, Failed):
-            link.fail(event.error)
+        attempt = self._attempts.get(event.turn)
+        if attempt is not None and attempt.link is link:
+            attempt.fail(event.error)
 
     def _on_lost(self, link: Link[TTSDialect]) -> None:
         assert link.failure is not None
