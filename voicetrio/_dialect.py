@@ -130,6 +130,25 @@ class TTSDialect(LinkDialect, abc.ABC):
 
     needs_words: ClassVar[bool] = False
 
+    def error(
+        self,
+        kind: type[ProviderError],
+        words: str | None,
+        *,
+        status: int | None = None,
+        code: int | str | None = None,
+        reason: str | None = None,
+    ) -> ProviderError:
+        """An error that the provider tells in these words, which are its reason, unless that is another."""
+        return kind(
+            words or (str(code) if code else "an error without a word"),
+            provider=self.provider,
+            request_id=self.request_id,
+            status=status,
+            code=code,
+            reason=reason or words or None,
+        )
+
     @property
     @abc.abstractmethod
     def awaiting(self) -> bool:

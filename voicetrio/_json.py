@@ -1,8 +1,8 @@
-"""Decoding of the messages that providers send."""
+"""Encoding of the messages that providers take, and decoding of those that they send."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pybase64
@@ -22,6 +22,11 @@ def decode_json(message: str, kind: type[T], provider: str) -> T:
         return msgspec.json.decode(message, type=kind)
     except (msgspec.MsgspecError, RecursionError) as error:  # the latter: nested beyond reason
         raise ProtocolError(f"a message that is not understood: {error}", provider=provider) from None
+
+
+def encode_json(message: Any) -> str:
+    """Encode a message of ours."""
+    return msgspec.json.encode(message).decode()
 
 
 def audio_size(data: str) -> int:

@@ -86,6 +86,18 @@ def key_or_environment(key: str | None, name: str) -> str | None:
     return os.environ.get(name) if key is None else key
 
 
+def required_key(key: str | None, name: str) -> str:
+    """A key, or if it is not given the value of an environment variable.
+
+    Raises:
+        ConfigurationError: if there is neither.
+    """
+    found = key_or_environment(key, name)
+    if found is None:
+        raise ConfigurationError(f"no key: give one, or set {name}")
+    return found
+
+
 def in_range(least: float, most: float) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     """Check an option that must be a number, or if that is its default None."""
 
@@ -102,7 +114,7 @@ def one_of(choices: Iterable[Any]) -> Callable[[object, attrs.Attribute[Any], An
     known = tuple(choices)
 
     def check(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value not in known:
+        if not any(isinstance(value, type(choice)) and value == choice for choice in known):
             raise ConfigurationError(f"{attribute.name} must be one of {', '.join(map(str, known))}, not {value!r}")
 
     return check

@@ -16,15 +16,15 @@ import attrs
 import msgspec
 
 from ._dialect import Answered, Audio, Ended, Event, Failed, Late, Reply, Spoken, Step, TimesRestart, TTSDialect
-from ._json import audio_size, decode_audio, decode_json
+from ._json import audio_size, decode_audio, decode_json, encode_json
 from ._link.dialect import Message
 from ._link.endpoint import Endpoint
 from ._link.policy import LinkPolicy
 from ._options import (
     age,
     in_range,
-    key_or_environment,
     one_of,
+    required_key,
     secret,
     shown_url,
     text,
@@ -33,7 +33,6 @@ from ._options import (
     websocket_url,
     whole_or_none,
 )
-from .audio import AudioFormat
 from .errors import ConfigurationError, ProviderError, error_class
 from .text import says_something
 from .tts import TTSProvider
@@ -62,8 +61,8 @@ _CLOSED = re.compile(r"context\b.*\b(closed|expired|ended|finished|not exist|not
 _NO_CONTEXT = re.compile(r"(invalid|unknown|no such)\b.*\bcontext|" + _CLOSED.pattern, re.IGNORECASE | re.DOTALL)
 
 
-def _api_key(key: str | None) -> str | None:
-    return key_or_environment(key, "CARTESIA_API_KEY")
+def _api_key(key: str | None) -> str:
+    return required_key(key, "CARTESIA_API_KEY")
 
 
 def _voice(voice: Any) -> str | tuple[float, ...]:
@@ -110,16 +109,14 @@ class CartesiaTTS(TTSProvider):
         add_timestamps: ask for the times of words.
         add_phoneme_timestamps: ask for the times of phonemes.
         use_normalized_timestamps: words as they are spoken, not as they are written; None for the server's own.
-        max_connection_age_sec: a connection older than this is replaced, between turns.
 
     Raises:
         ConfigurationError: if an option cannot be, or there is no key.
     """
 
     name: ClassVar[str] = "cartesia"
-    _of_the_session: ClassVar[frozenset[str]] = TTSProvider._of_the_session | {"max_connection_age_sec"}
 
-    api_key: str | None = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
+    api_key: str = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
     voice_id: str | tuple[float, ...] = attrs.field(default=DEFAULT_VOICE_ID, converter=_voice)
     language: str = attrs.field(default="en", validator=voice_name)
@@ -135,8 +132,6 @@ class CartesiaTTS(TTSProvider):
     max_connection_age_sec: float = attrs.field(default=3600.0, validator=age)
 
     def __attrs_post_init__(self) -> None:
-        if self.api_key is None:
-            raise ConfigurationError("no Cartesia key: give api_key, or set CARTESIA_API_KEY")
         if not isinstance(self.generation_config, GenerationConfig):
             raise ConfigurationError(f"generation_config must be a mapping, not {self.generation_config!r}")
         self._check_voice()
@@ -153,18 +148,12 @@ class CartesiaTTS(TTSProvider):
                 f"or version={EMBEDDING_VERSION!r}"
             )
 
-    @property
-    def audio_format(self) -> AudioFormat:
-        """Mono at `sample_rate`."""
-        return AudioFormat(self.sample_rate)
-
     def _endpoint(self) -> Endpoint:
-        assert self.api_key is not None
         headers = (("X-API-Key", self.api_key), ("Cartesia-Version", self.version))
         return Endpoint(websocket_url(self.base_url, "/tts/websocket", {}), headers)
 
     def _policy(self) -> LinkPolicy:
-        return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec, max_idle=_MAX_IDLE)
+        return attrs.evolve(super()._policy(), max_idle=_MAX_IDLE)
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:
         return _CartesiaDialect(clock)
@@ -227,7 +216,7 @@ class _Notice(msgspec.Struct):
 
     @property
     def words(self) -> str:
-        return self.error or ": ".join(filter(None, (self.title, self.message))) or "an error without a word"
+        return self.error or ": ".join(filter(None, (self.title, self.message)))
 
 
 @attrs.define(eq=False)
@@ -326,7 +315,7 @@ class _CartesiaDialect(TTSDialect):
         context = self._turn.context
         self._turn = None
         self._cancelled_at = self._clock()
-        return () if context is None else (msgspec.json.encode({"context_id": context, "cancel": True}).decode(),)
+        return () if context is None else (encode_json({"context_id": context, "cancel": True}),)
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
@@ -383,7 +372,7 @@ class _CartesiaDialect(TTSDialect):
         turn.flushing = turn.flushing or flush
         turn.unflushed = more and not flush
         request = turn.options._request() | {"context_id": turn.context, "transcript": text, "continue": more}
-        return msgspec.json.encode(request | {"flush": True} if flush else request).decode()
+        return encode_json(request | {"flush": True} if flush else request)
 
     def _on_done(self, turn: _Turn) -> Iterable[Event]:
         turn.context = None
@@ -397,14 +386,8 @@ class _CartesiaDialect(TTSDialect):
         refused = notice.status_code in (402, 429) or (notice.status_code or 0) >= 500
         if turn.ending and not refused and _CLOSED.search(notice.words):
             return self._on_done(turn)  # it had ended by itself
-        kind = error_class(notice.status_code) if notice.status_code else ProviderError
-        error = kind(
-            notice.words,
-            provider=self.provider,
-            request_id=notice.request_id or self.request_id,
-            status=notice.status_code,
-            code=notice.error_code,
-            reason=notice.words,
-        )
         self._turn = None
+        self.request_id = notice.request_id or self.request_id
+        kind = error_class(notice.status_code) if notice.status_code else ProviderError
+        error = self.error(kind, notice.words, status=notice.status_code, code=notice.error_code)
         return (Failed(turn.number, error),)

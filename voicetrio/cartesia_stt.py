@@ -20,9 +20,9 @@ from ._link.dialect import Message, Silence
 from ._link.endpoint import Endpoint
 from ._options import (
     in_range,
-    key_or_environment,
     one_of,
     positive_or_none,
+    required_key,
     secret,
     shown_url,
     text,
@@ -58,8 +58,8 @@ _KEEPALIVE = 10.0
 _GRACE = 0.3
 
 
-def _api_key(key: str | None) -> str | None:
-    return key_or_environment(key, "CARTESIA_API_KEY")
+def _api_key(key: str | None) -> str:
+    return required_key(key, "CARTESIA_API_KEY")
 
 
 def _terms(value: Any) -> Any:
@@ -104,7 +104,7 @@ class CartesiaSTT(STTProvider):
 
     name: ClassVar[str] = "cartesia"
 
-    api_key: str | None = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
+    api_key: str = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
     model: str | None = attrs.field(default=None, validator=attrs.validators.optional(voice_name))
     language: str = attrs.field(default="en", validator=voice_name)
     base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
@@ -121,8 +121,6 @@ class CartesiaSTT(STTProvider):
     turn_end_timeout_ms: float | None = attrs.field(default=None, validator=in_range(640, 11_200))
 
     def __attrs_post_init__(self) -> None:
-        if self.api_key is None:
-            raise ConfigurationError("no Cartesia key: give api_key, or set CARTESIA_API_KEY")
         self._check_model()
         self._check_thresholds()
         AudioFormat(self.sample_rate)  # refuses a rate that cannot be

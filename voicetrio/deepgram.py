@@ -13,13 +13,11 @@ import attrs
 import msgspec
 
 from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, MoreToSend, Pause, Step, TTSDialect
-from ._json import decode_json
+from ._json import decode_json, encode_json
 from ._link.dialect import Message
 from ._link.endpoint import Endpoint
-from ._link.policy import LinkPolicy
 from ._link.window import Window
 from ._options import (
-    age,
     key_or_environment,
     one_of,
     pairs,
@@ -33,7 +31,6 @@ from ._options import (
     websocket_url,
     whole,
 )
-from .audio import AudioFormat
 from .errors import BadRequest, ConfigurationError, InputError, LinkClosed, ProviderError, RateLimited
 from .g711 import decoder
 from .text import split_text
@@ -89,7 +86,6 @@ class DeepgramTTS(TTSProvider):
         sample_rate: in Hz: 8000, 16000, 24000, 32000 or 48000; 8000 or 16000 for the two laws.
         base_url: where the socket is; ``http`` and ``https`` are taken for ``ws`` and ``wss``.
         region: ``"eu"``, ``"au"`` or ``"in"`` for Deepgram's hosts there.
-        max_connection_age_sec: a connection older than this is replaced, between turns.
         speed: 0.7 to 1.5; Aura-2 in English and Spanish only.
         mip_opt_out: stay out of Deepgram's model improvement program.
         extra: more query parameters, for what Deepgram may add.
@@ -108,7 +104,6 @@ class DeepgramTTS(TTSProvider):
         "characters_per_minute",
         "flush_limit",
         "flush_window",
-        "max_connection_age_sec",
         "max_text",
     }
 
@@ -116,10 +111,8 @@ class DeepgramTTS(TTSProvider):
     access_token: str | None = attrs.field(default=None, repr=False, validator=secret)
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
     encoding: str = attrs.field(default="linear16", validator=one_of(_SAMPLE_RATES))
-    sample_rate: int = attrs.field(default=24_000, validator=whole(1))
     base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
     region: str | None = attrs.field(default=None, validator=one_of([None, *_REGIONS]))
-    max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
     speed: float | None = attrs.field(default=None, validator=positive_or_none)
     mip_opt_out: bool = attrs.field(default=False, validator=truth)
     extra: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=pairs)
@@ -155,11 +148,6 @@ class DeepgramTTS(TTSProvider):
                 f"speed works with Aura-2 voices in English and Spanish only, not with {self.model}"
             )
 
-    @property
-    def audio_format(self) -> AudioFormat:
-        """Mono at `sample_rate`."""
-        return AudioFormat(self.sample_rate)
-
     def _url(self) -> str:
         base = self.base_url if self.region is None else f"wss://api.{self.region}.deepgram.com/v1/speak"
         return websocket_url(base, "/v1/speak", self._parameters())
@@ -175,9 +163,6 @@ class DeepgramTTS(TTSProvider):
     def _endpoint(self) -> Endpoint:
         credentials = f"Token {self.api_key}" if self.access_token is None else f"Bearer {self.access_token}"
         return Endpoint(self._url(), (("Authorization", credentials),))
-
-    def _policy(self) -> LinkPolicy:
-        return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec)
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:
         return _DeepgramDialect(self, clock)
@@ -266,7 +251,7 @@ class _DeepgramDialect(TTSDialect):
     def explain(self, error: LinkClosed) -> ProviderError:
         reason = error.reason or ""
         kind = next((kind for start, kind in _BLAME.items() if reason.startswith(start)), None)
-        return error if kind is None else self._error(kind, error.message, error.code, reason)
+        return error if kind is None else self.error(kind, error.message, code=error.code, reason=reason)
 
     def begin(self, turn: int, options: DeepgramTTS) -> None:  # noqa: ARG002 - all options are the connection's
         self._forget()
@@ -279,7 +264,7 @@ class _DeepgramDialect(TTSDialect):
                 yield Pause(wait)
             self._characters.use(len(piece))
             self._said = self._unflushed = True
-            yield msgspec.json.encode({"type": "Speak", "text": piece}).decode()
+            yield encode_json({"type": "Speak", "text": piece})
 
     def flush(self) -> Iterator[Step]:
         if self._unflushed and self._flushes.left > _RESERVED_FLUSHES:
@@ -331,8 +316,7 @@ class _DeepgramDialect(TTSDialect):
             case "Warning":
                 return self._on_warning(notice)
             case "Error":
-                message = notice.words or notice.name or "an error without a word"
-                return (Failed(None, self._error(ProviderError, message, notice.name or None, notice.words or None)),)
+                return (Failed(None, self.error(ProviderError, notice.words, code=notice.name or None)),)
         return ()
 
     def _flush(self) -> Message:
@@ -370,8 +354,3 @@ class _DeepgramDialect(TTSDialect):
             return (Answered(self._turn),)
         self._refused = True
         return (MoreToSend(self._turn),)
-
-    def _error(
-        self, kind: type[ProviderError], message: str, code: int | str | None = None, reason: str | None = None
-    ) -> ProviderError:
-        return kind(message, provider=self.provider, request_id=self.request_id, code=code, reason=reason)

@@ -13,15 +13,14 @@ import attrs
 import msgspec
 
 from ._dialect import Answered, Audio, Ended, Event, Failed, GateOpened, Late, Spoken, Step, TimesRestart, TTSDialect
-from ._json import decode_json
+from ._json import decode_json, encode_json
 from ._link.dialect import Message
 from ._link.endpoint import Endpoint
 from ._link.policy import LinkPolicy
 from ._options import (
-    age,
     in_range,
-    key_or_environment,
     one_of,
+    required_key,
     secret,
     shown_url,
     text,
@@ -29,7 +28,6 @@ from ._options import (
     websocket_url,
     whole_or_none,
 )
-from .audio import AudioFormat
 from .errors import (
     AuthenticationError,
     BadRequest,
@@ -62,8 +60,8 @@ _ERRORS: dict[str, type[ProviderError]] = {
 _BAD_KEY = "api key"
 
 
-def _api_key(key: str | None) -> str | None:
-    return key_or_environment(key, "LMNT_API_KEY")
+def _api_key(key: str | None) -> str:
+    return required_key(key, "LMNT_API_KEY")
 
 
 @attrs.frozen(kw_only=True)
@@ -85,16 +83,14 @@ class LMNTTTS(TTSProvider):
         ws_url: where the socket is; ``http`` and ``https`` are taken for ``ws`` and ``wss``.
         protocol: ``"1.2"``: one connection for all turns, word times, and a cancellation that keeps the connection.
             ``"1.0"``, as the original: a connection for each turn, made while the one before it speaks.
-        max_connection_age_sec: a connection older than this is replaced, between turns.
 
     Raises:
         ConfigurationError: if an option cannot be, or there is no key.
     """
 
     name: ClassVar[str] = "lmnt"
-    _of_the_session: ClassVar[frozenset[str]] = TTSProvider._of_the_session | {"max_connection_age_sec"}
 
-    api_key: str | None = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
+    api_key: str = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
     voice: str = attrs.field(default=DEFAULT_VOICE, validator=voice_name)
     model: str = attrs.field(default="blizzard", validator=voice_name)
     language: str = attrs.field(default="auto", validator=voice_name)
@@ -105,22 +101,13 @@ class LMNTTTS(TTSProvider):
     top_p: float = attrs.field(default=0.8, validator=in_range(0, 1))
     ws_url: str = attrs.field(default=DEFAULT_URL, validator=text, repr=shown_url)
     protocol: Literal["1.2", "1.0"] = attrs.field(default="1.2", validator=one_of(("1.2", "1.0")))
-    max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
 
     def __attrs_post_init__(self) -> None:
-        if self.api_key is None:
-            raise ConfigurationError("no LMNT key: give api_key, or set LMNT_API_KEY")
         if self.format != _FORMAT:
             raise ConfigurationError(f"format must be {_FORMAT}, as a sink takes samples, not {self.format!r}")
         self._endpoint()
 
-    @property
-    def audio_format(self) -> AudioFormat:
-        """Mono at `sample_rate`."""
-        return AudioFormat(self.sample_rate)
-
     def _endpoint(self) -> Endpoint:
-        assert self.api_key is not None
         url = websocket_url(self.ws_url, "/v1/ai/speech/stream", {})
         return Endpoint(url, greeting=(self._init(),), secrets=(self.api_key,))
 
@@ -134,11 +121,10 @@ class LMNTTTS(TTSProvider):
             "sample_rate": self.sample_rate,
         }
         more: dict[str, object] = {"model": self.model} if self.protocol == "1.0" else {"return_timestamps": True}
-        return msgspec.json.encode(init | more).decode()
+        return encode_json(init | more)
 
     def _policy(self) -> LinkPolicy:
-        spare = self.protocol == "1.0"
-        return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec, spare=spare)
+        return attrs.evolve(super()._policy(), spare=self.protocol == "1.0")
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:  # noqa: ARG002 - nothing is counted in time
         return _TypedDialect() if self.protocol == "1.2" else _UntypedDialect()
@@ -211,11 +197,7 @@ class _SessionDialect(TTSDialect):
     def _failed(self, error: _Error | str) -> Failed:
         kind, words = (error.type, error.message) if isinstance(error, _Error) else ("", error)
         cls = _ERRORS.get(kind, AuthenticationError if _BAD_KEY in words.lower() else ProviderError)
-        message = words or kind or "an error without a word"
-        return Failed(
-            None,
-            cls(message, provider=self.provider, request_id=self.request_id, code=kind or None, reason=words or None),
-        )
+        return Failed(None, self.error(cls, words, code=kind or None))
 
 
 class _TypedDialect(_SessionDialect):
@@ -249,7 +231,7 @@ class _TypedDialect(_SessionDialect):
     def say(self, text: str) -> Iterator[Step]:
         turn = self._current()
         turn.said = turn.unflushed = True
-        yield msgspec.json.encode({"type": "text", "text": text}).decode()
+        yield encode_json({"type": "text", "text": text})
 
     def flush(self) -> Iterator[Step]:
         turn = self._current()
@@ -293,7 +275,7 @@ class _TypedDialect(_SessionDialect):
     def _command(self, name: str, unanswered: list[int]) -> Message:
         self._nonce += 1
         unanswered.append(self._nonce)
-        return msgspec.json.encode({"type": name, "nonce": self._nonce}).decode()
+        return encode_json({"type": name, "nonce": self._nonce})
 
     def _on_timestamps(self, notice: _Notice) -> Iterable[Event]:
         if self._turn is None or self._resets:
@@ -333,7 +315,7 @@ class _UntypedDialect(_SessionDialect):
     def say(self, text: str) -> Iterator[Step]:
         turn = self._current()
         turn.said = turn.unflushed = True
-        yield msgspec.json.encode({"text": text}).decode()
+        yield encode_json({"text": text})
 
     def flush(self) -> Iterator[Step]:
         turn = self._current()

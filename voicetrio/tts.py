@@ -33,7 +33,7 @@ from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, Retries
 from ._link.pool import LinkPool, LinkPools
-from ._options import positive, positive_or_none, truth
+from ._options import age, positive, positive_or_none, truth, whole
 from .audio import AudioFormat, AudioSink
 from .errors import (
     ConfigurationError,
@@ -63,21 +63,27 @@ class TTSProvider(abc.ABC):
         heartbeat: seconds between pings on a link; None for none.
         prefetch: ask for the next turn in line while the one before it is still coming, on a link of its own, so that
             nothing is between them.  The sink keeps them in order.
+        max_connection_age_sec: a connection older than this is replaced, between turns.
+        sample_rate: of the audio that the provider sends, in Hz; the sink's may be another.
     """
 
     name: ClassVar[str]
-    _of_the_session: ClassVar[frozenset[str]] = frozenset({"connect_timeout", "heartbeat", "prefetch"})
+    _of_the_session: ClassVar[frozenset[str]] = frozenset(
+        {"connect_timeout", "heartbeat", "max_connection_age_sec", "prefetch"}
+    )
 
     connect_timeout: float = attrs.field(default=10.0, validator=positive)
     response_timeout: float = attrs.field(default=5.0, validator=positive)
     cancel_timeout: float = attrs.field(default=2.0, validator=positive)
     heartbeat: float | None = attrs.field(default=30.0, validator=positive_or_none)
     prefetch: bool = attrs.field(default=False, validator=truth)
+    max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
+    sample_rate: int = attrs.field(default=24_000, validator=whole(1))
 
     @property
-    @abc.abstractmethod
     def audio_format(self) -> AudioFormat:
-        """The format of the audio that the provider sends, once decoded."""
+        """The format of the audio that the provider sends, once decoded: mono at `sample_rate`."""
+        return AudioFormat(self.sample_rate)
 
     @abc.abstractmethod
     def _endpoint(self) -> Endpoint: ...
@@ -89,7 +95,11 @@ class TTSProvider(abc.ABC):
     def _for_voice(self, voice_id: str) -> Self: ...
 
     def _policy(self) -> LinkPolicy:
-        return LinkPolicy(connection=ConnectionOptions(connect_timeout=self.connect_timeout), heartbeat=self.heartbeat)
+        return LinkPolicy(
+            connection=ConnectionOptions(connect_timeout=self.connect_timeout),
+            heartbeat=self.heartbeat,
+            max_age=self.max_connection_age_sec,
+        )
 
     def _silence(self) -> float:
         """Seconds for which the provider may be silent."""

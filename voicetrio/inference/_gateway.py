@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from .._json import decode_audio
+from .._json import decode_audio, encode_json
 from .._link.endpoint import Endpoint
-from .._options import endpoint_url, key_or_environment
+from .._options import endpoint_url, required_key
 from ..errors import (
     AuthenticationError,
     BadRequest,
@@ -53,25 +53,18 @@ _STATUS = re.compile(
 _COMPLAINT = re.compile(r"error|fail|invalid|denied|unauthori|forbidden|refused", re.IGNORECASE)
 
 
-def token_or_environment(token: str | None) -> str | None:
-    """A token, or if it is not given that of the environment."""
-    return key_or_environment(token, "VIDEOSDK_AUTH_TOKEN")
+def token_or_environment(token: str | None) -> str:
+    """A token, or if it is not given that of the environment.
+
+    Raises:
+        ConfigurationError: if there is neither.
+    """
+    return required_key(token, "VIDEOSDK_AUTH_TOKEN")
 
 
 def url_or_default(url: str | None) -> str:
     """Where the gateway is: its own address, if no other is given."""
     return DEFAULT_URL if url is None else url
-
-
-def require_token(token: str | None) -> str:
-    """The token.
-
-    Raises:
-        ConfigurationError: if there is none.
-    """
-    if token is None:
-        raise ConfigurationError("no VideoSDK token: give token, or set VIDEOSDK_AUTH_TOKEN")
-    return token
 
 
 def provider_name(name: Any) -> Any:
@@ -111,12 +104,12 @@ def gateway_endpoint(
 
 def message(kind: str, data: Any = None) -> str:
     """A message of the client's."""
-    return msgspec.json.encode({"type": kind} if data is None else {"type": kind, "data": data}).decode()
+    return encode_json({"type": kind} if data is None else {"type": kind, "data": data})
 
 
 def audio_message(pcm: bytes, **more: Any) -> str:
     """The message that carries audio of the client's."""
-    return msgspec.json.encode({"type": "audio", "data": pcm, **more}).decode()  # which puts bytes in base64
+    return encode_json({"type": "audio", "data": pcm, **more})  # which puts bytes in base64
 
 
 class Notice(msgspec.Struct):

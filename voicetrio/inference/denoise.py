@@ -28,7 +28,6 @@ from ._gateway import (
     json_object,
     message,
     provider_name,
-    require_token,
     token_or_environment,
     url_or_default,
 )
@@ -66,7 +65,7 @@ class Denoise(DenoiseProvider):
     chunk_ms: int = attrs.field(default=10, validator=whole(1))
     config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
     base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
-    token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
+    token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 
     def __attrs_post_init__(self) -> None:
         AudioFormat(self.sample_rate, self.channels)
@@ -155,7 +154,7 @@ class Denoise(DenoiseProvider):
             self.base_url,
             "/v1/denoise",
             provider=self.provider,
-            token=require_token(self.token),
+            token=self.token,
             model_id=self.model_id,
             greeting=message("config", config),
             more={},

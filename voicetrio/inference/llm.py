@@ -11,7 +11,7 @@ from .._link.endpoint import Endpoint
 from .._options import endpoint_url, in_range, secret, shown_url, text, voice_name, whole_or_none
 from ..chat_completions import check_tool_choice, json_fields
 from ..llm import LLMProvider, ToolChoice
-from ._gateway import NAME, provider_name, require_token, token_or_environment
+from ._gateway import NAME, provider_name, token_or_environment
 
 DEFAULT_BASE_URL = "https://inference-gateway.videosdk.live"
 
@@ -60,7 +60,7 @@ class LLM(LLMProvider):
     frequency_penalty: float | None = attrs.field(default=None, validator=in_range(-2, 2))
     base_url: str = attrs.field(default=None, converter=_base_url, validator=text, repr=shown_url)
     config: dict[str, Any] = attrs.field(default=None, hash=False, converter=_extra)
-    token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
+    token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 
     def __attrs_post_init__(self) -> None:
         self._endpoint()
@@ -82,7 +82,7 @@ class LLM(LLMProvider):
     def _endpoint(self) -> Endpoint:
         query = {"provider": self.provider}
         url = endpoint_url(self.base_url, query, schemes=("http", "https"), path="/v1/chat/completions")
-        authorization = ("Authorization", f"Bearer {require_token(self.token)}")
+        authorization = ("Authorization", f"Bearer {self.token}")
         return Endpoint(url, (authorization, ("Accept", "text/event-stream")))
 
     def _body(self) -> dict[str, Any]:

@@ -22,7 +22,6 @@ from ._gateway import (
     gateway_endpoint,
     message,
     provider_name,
-    require_token,
     token_or_environment,
     url_or_default,
 )
@@ -107,7 +106,7 @@ class Realtime(RealtimeProvider):
     model: str = attrs.field(validator=voice_name)
     config: GeminiRealtimeConfig = attrs.field(default=None, converter=_config_or_default, validator=_check_config)
     base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
-    token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
+    token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 
     def __attrs_post_init__(self) -> None:
         self._endpoint()
@@ -179,7 +178,7 @@ class Realtime(RealtimeProvider):
             self.base_url,
             "/v1/llm",
             provider=self.provider,
-            token=require_token(self.token),
+            token=self.token,
             model_id=self.model.rsplit("/", 1)[-1],
             greeting=message("config", self._config("", ())),
             more={},

@@ -23,7 +23,6 @@ from ._gateway import (
     json_object,
     message,
     provider_name,
-    require_token,
     token_or_environment,
     url_or_default,
 )
@@ -73,7 +72,7 @@ class STT(STTProvider):
     config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
     base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
-    token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
+    token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
     channels: int = attrs.field(default=2, validator=whole_or_none(1, 8))
     final_by_default: bool = attrs.field(default=True, validator=truth)
     inferred_end: float = attrs.field(default=2.5, validator=positive)
@@ -276,7 +275,7 @@ class STT(STTProvider):
             self.base_url,
             _PATH,
             provider=self.provider,
-            token=require_token(self.token),
+            token=self.token,
             model_id=self.model_id,
             greeting=message("config", self.config),
             more={},

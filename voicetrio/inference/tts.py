@@ -15,7 +15,6 @@ from .._dialect import TTSDialect
 from .._link.endpoint import Endpoint
 from .._link.policy import LinkPolicy
 from .._options import one_of, positive, positive_or_none, secret, shown_url, text, truth, voice_name
-from ..audio import AudioFormat
 from ..tts import TTSProvider
 from ._gateway import (
     NAME,
@@ -24,7 +23,6 @@ from ._gateway import (
     json_object,
     message,
     provider_name,
-    require_token,
     token_or_environment,
     url_or_default,
 )
@@ -59,7 +57,6 @@ class TTS(TTSProvider):
         token: the token; by default the environment variable ``VIDEOSDK_AUTH_TOKEN``.
         inferred_end: seconds of silence after which a turn is over whose end the gateway does not tell.  Such a turn is
             ``"completed_inferred"``, and its connection is not used again.
-        max_connection_age_sec: a connection older than this is replaced, between turns.
         heartbeat: seconds between pings on a link; None for none.
 
     Raises:
@@ -68,7 +65,6 @@ class TTS(TTSProvider):
     """
 
     name: ClassVar[str] = NAME
-    _of_the_session: ClassVar[frozenset[str]] = TTSProvider._of_the_session | {"max_connection_age_sec"}
 
     provider: str = attrs.field(converter=provider_name, validator=voice_name)
     model_id: str = attrs.field(validator=voice_name)
@@ -78,9 +74,8 @@ class TTS(TTSProvider):
     enable_streaming: bool = attrs.field(default=True, validator=truth)
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
     base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
-    token: str | None = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
+    token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
     inferred_end: float = attrs.field(default=4.5, validator=positive)
-    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
     # The original's interval: a vendor behind the gateway drops what is quiet for a minute.
     heartbeat: float | None = attrs.field(default=15.0, validator=positive_or_none)
 
@@ -290,24 +285,19 @@ class TTS(TTSProvider):
 
     # -- what a session asks -----------------------------------------------------------------------------------------
 
-    @property
-    def audio_format(self) -> AudioFormat:
-        """Mono at `sample_rate`."""
-        return AudioFormat(self.sample_rate)
-
     def _endpoint(self) -> Endpoint:
         return gateway_endpoint(
             self.base_url,
             _PATH,
             provider=self.provider,
-            token=require_token(self.token),
+            token=self.token,
             model_id=self.model_id,
             greeting=message("config", self.config),
             more={} if self.voice_id is None else {"voiceId": self.voice_id},
         )
 
     def _policy(self) -> LinkPolicy:
-        return attrs.evolve(super()._policy(), max_age=self.max_connection_age_sec, spare=True)
+        return attrs.evolve(super()._policy(), spare=True)
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:  # noqa: ARG002 - nothing is counted in time
         return GatewayTTSDialect(self)
