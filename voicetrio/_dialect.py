@@ -7,7 +7,7 @@ A new provider writes one class with the methods of :class:`TTSDialect`; the ses
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -193,3 +193,30 @@ class TTSDialect(LinkDialect, abc.ABC):
         Raises:
             ProtocolError: if it cannot be understood; the link is given up.
         """
+
+
+class PatientDialect(TTSDialect, abc.ABC):
+    """A protocol in which silence can be all that tells something, see :meth:`lapse`.
+
+    Args:
+        clock: gives seconds.
+
+    Attributes:
+        patient_until: when silence means something, by :meth:`now`; None if it means nothing.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.patient_until: float | None = None
+        self._clock = clock
+        self._missed = 0.0
+
+    @property
+    def expires(self) -> float | None:
+        return None if self.patient_until is None else self.patient_until + self._missed
+
+    def missed(self, seconds: float) -> None:
+        self._missed += seconds
+
+    def now(self) -> float:
+        """Seconds, without those in which nobody listened: that was no silence."""
+        return self._clock() - self._missed

@@ -6,16 +6,18 @@ two of them and their order is kept, in whichever order the server speaks them.
 
 from __future__ import annotations
 
+import abc
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import attrs
 
-from ._dialect import Audio, Ended, Event, Failed, Reached, Reply, Spoken, TimesRestart
+from ._dialect import Audio, Ended, Event, Failed, PatientDialect, Reached, Reply, Spoken, Step, TimesRestart
 from ._link.dialect import Message
-from .errors import NoAudio
+from .errors import LinkClosed, NoAudio
 from .text import SentenceSplitter, says_something, split_text
 
 # Bytes of a request's audio that are held until its turn comes: a minute at the highest rate, more than a sentence has.
@@ -38,6 +40,7 @@ class Request:
         sent: whether it is on the wire.
         heard: whether audio of it has come.
         over: whether all of it has come.
+        inferred: whether that was inferred, as the server did not say so.
         held: what came of it before the request ahead of it was over.
         held_bytes: how much audio that is.
     """
@@ -49,6 +52,7 @@ class Request:
     sent: bool = False
     heard: bool = False
     over: bool = False
+    inferred: bool = False
     held: list[Audio | Spoken] = attrs.Factory(list)
     held_bytes: int = 0
 
@@ -71,7 +75,7 @@ class RequestLine:
 
     Attributes:
         requests: those that are not over, in order.
-        inferred: whether the end of one was.
+        inferred: whether the end of one was inferred.
     """
 
     def __init__(
@@ -176,6 +180,7 @@ class RequestLine:
     def finish(self, request: Request) -> Iterator[Event]:
         """All of a request has come."""
         request.over = True
+        self.inferred = self.inferred or request.inferred
         while self.requests and self.requests[0].over:
             first = self.requests.popleft()
             if first.lacks_audio:
@@ -192,3 +197,64 @@ class RequestLine:
     def replies(self) -> Iterator[Reply]:
         """As :meth:`ask`, in answer to a message."""
         return (Reply(self.turn, message) for message in self.ask())
+
+
+class RequestsDialect(PatientDialect, abc.ABC):
+    """A protocol of requests, in which nothing cancels: while one is under way, the link is given up."""
+
+    needs_words = True
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(clock)
+        self._line: RequestLine | None = None
+        self._doubtful = False  # of a request that we took for over more may come
+
+    @abc.abstractmethod
+    def _new_line(self, turn: int, options: Any) -> RequestLine:
+        """The requests of a turn, of which there are none yet."""
+
+    @property
+    def spent(self) -> bool:
+        return self._doubtful
+
+    def begin(self, turn: int, options: Any) -> None:
+        self._line = self._new_line(turn, options)
+        self.patient_until = None
+
+    def say(self, text: str) -> Iterator[Step]:
+        yield from self._of_turn.say(text)
+
+    def flush(self) -> Iterator[Step]:
+        yield from self._of_turn.flush()
+
+    def end(self) -> Iterator[Step]:
+        yield from self._of_turn.end()
+
+    def cancel(self, turn: int) -> Sequence[Message] | None:
+        line = self._line
+        if line is None or line.turn != turn:
+            return ()
+        self._line = self.patient_until = None
+        return None if any(request.sent for request in line.requests) else ()
+
+    @property
+    def _of_turn(self) -> RequestLine:
+        assert self._line is not None, "steps are of a turn that was begun"
+        return self._line
+
+    @property
+    def _asking(self) -> RequestLine | None:
+        """The turn's requests, if one is under way."""
+        return self._line if self._line is not None and self._line.asked else None
+
+    def _finish(self, line: RequestLine, request: Request) -> list[Event]:
+        """All of a request has come: ask for the next one."""
+        self.patient_until = None
+        return [*line.finish(request), *line.replies()]
+
+    def _finish_and_leave(self, line: RequestLine, request: Request) -> list[Event]:
+        """The link can carry nothing behind this request, of which more may come: the rest goes to another one."""
+        self.patient_until, self._doubtful = None, True
+        events = list(line.finish(request))
+        left = LinkClosed("what is left of a request cannot be told from the next", provider=self.provider, code=1006)
+        return events if line.ended else [*events, Failed(None, left)]

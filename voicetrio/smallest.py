@@ -17,10 +17,9 @@ from ._link.policy import LinkPolicy
 from ._options import (
     endpoint_url,
     in_range,
-    key_or_environment,
     one_of,
     positive,
-    positive_or_none,
+    required_key,
     secret,
     shown_url,
     text,
@@ -28,13 +27,13 @@ from ._options import (
     voice_name,
     whole_or_none,
 )
-from ._smallest_contexts import ContextsDialect
-from ._smallest_requests import EventsDialect, HTTPDialect, SocketDialect
-from .audio import AudioFormat
+from ._smallest_dialect import ContextsDialect, HTTPDialect, SocketDialect
 from .errors import ConfigurationError
 from .tts import TTSProvider
 
 DEFAULT_BASE_URL = "https://api.smallest.ai/waves/v1"
+
+_LIVE = "/tts/live"
 
 # API specification of /tts and /tts/live.
 _MODELS = ("lightning-v3.1", "lightning-v3.1-pro")
@@ -45,56 +44,20 @@ _LANGUAGES = "auto en hi mr kn ta bn gu te ml pa or es de fr it nl sv pt ru el f
 _IDLE = 60
 _IDLE_MARGIN = 0.8
 
+# The original's paths are one for each model, of which only the newest has a socket.  The others answer 410 by now.
+_OLD_SOCKET_MODELS = ("lightning-v3.1",)
+_OLD_MODELS = ("lightning", "lightning-large", "lightning-v2", "lightning-v3.1")
+
 # What a request says, where it is not None.
 _FIELDS = "voice_id language sample_rate speed session_id number_pronunciation_language math_notation"
-_PROSODY_FIELDS = {"lightning-v2": ("consistency", "similarity", "enhancement")}
-
-
-@attrs.frozen
-class _Mode:
-    """A way to speak to the API.
-
-    Attributes:
-        dialect: its protocol.
-        path: behind the base URL.
-        accept: over HTTP, what a response may be; None over a websocket.
-        fields: options that a request says besides `_FIELDS`.
-        fixed: what else it says.
-        models: those that it has.
-    """
-
-    dialect: type[ContextsDialect | HTTPDialect | SocketDialect]
-    path: str = "/tts/live"
-    accept: str | None = None
-    fields: tuple[str, ...] = ()
-    fixed: tuple[tuple[str, str], ...] = ()
-    models: tuple[str, ...] = _MODELS
-
-
 # Nought is sent as `complete_backoff_ms`, too: left out it would mean four seconds.
-_SOCKET = _Mode(SocketDialect, fields=("complete_backoff_ms", "max_buffer_flush_ms"))
-_CONTEXTS = _Mode(ContextsDialect, fields=("complete_backoff_ms", "max_buffer_delay_ms"))
-_HTTP = _Mode(HTTPDialect, "/tts", "audio/wav", fixed=(("output_format", "pcm"),))
-_EVENTS = _Mode(EventsDialect, accept="text/event-stream")
-# The paths of the original: one for each model, of which only the newest has a socket.  The others answer 410 by now.
-_OLD_SOCKET = attrs.evolve(_SOCKET, path="/{model}/get_speech/stream", models=("lightning-v3.1",))
-_OLD_MODELS = ("lightning", "lightning-large", "lightning-v2", "lightning-v3.1")
-_OLD_HTTP = attrs.evolve(_HTTP, path="/{model}/get_speech", models=_OLD_MODELS)
-
-# By the switches that are on.
-_SWITCHES = ("enable_streaming", "continuations", "sse", "legacy_paths")
-_MODES = {
-    frozenset({"enable_streaming"}): _SOCKET,
-    frozenset({"enable_streaming", "continuations"}): _CONTEXTS,
-    frozenset({"enable_streaming", "legacy_paths"}): _OLD_SOCKET,
-    frozenset[str](): _HTTP,
-    frozenset({"sse"}): _EVENTS,
-    frozenset({"legacy_paths"}): _OLD_HTTP,
-}
+_SOCKET_FIELDS = "complete_backoff_ms max_buffer_flush_ms"
+_CONTEXT_FIELDS = "complete_backoff_ms max_buffer_delay_ms"
+_PROSODY_FIELDS = {"lightning-v2": "consistency similarity enhancement"}
 
 
-def _api_key(key: str | None) -> str | None:
-    return key_or_environment(key, "SMALLEST_API_KEY")
+def _api_key(key: str | None) -> str:
+    return required_key(key, "SMALLEST_API_KEY")
 
 
 _name_or_none = attrs.validators.optional(voice_name)
@@ -119,7 +82,6 @@ class SmallestAITTS(TTSProvider):
         base_url: where the API is; ``ws`` and ``wss`` are taken for ``http`` and ``https``, and the other way round.
         timeout: over HTTP: seconds for which a request may be silent, in place of `response_timeout`.
         enable_streaming: speak over a websocket; without, over HTTP, a request for each sentence.
-        max_connection_age_sec: a connection older than this is replaced, between turns.
         complete_backoff_ms: how long the server waits after the last audio of a request before it says so, 0 to 10000.
         max_buffer_flush_ms: how long the server may wait for more text before it speaks, 0 to 1000.
         continuations: one context for each turn, which the server cuts into sentences itself, and a cancellation that
@@ -145,13 +107,12 @@ class SmallestAITTS(TTSProvider):
         "idle_timeout",
         "inferred_end",
         "legacy_paths",
-        "max_connection_age_sec",
         "sentence_streaming",
         "sse",
         "timeout",
     }
 
-    api_key: str | None = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
+    api_key: str = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
     model: str = attrs.field(default="lightning-v3.1", validator=voice_name)
     voice_id: str = attrs.field(default="magnus", validator=voice_name)
     language: str = attrs.field(default="en", validator=one_of(_LANGUAGES.split()))
@@ -164,7 +125,6 @@ class SmallestAITTS(TTSProvider):
     base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
     timeout: float = attrs.field(default=30.0, validator=positive)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
-    max_connection_age_sec: float = attrs.field(default=300.0, validator=positive)
     complete_backoff_ms: int = attrs.field(default=0, validator=whole_or_none(0, 10_000))
     max_buffer_flush_ms: int = attrs.field(default=0, validator=whole_or_none(0, 1000))
     continuations: bool = attrs.field(default=False, validator=truth)
@@ -173,72 +133,70 @@ class SmallestAITTS(TTSProvider):
     legacy_paths: bool = attrs.field(default=False, validator=truth)
     word_timestamps: bool = attrs.field(default=False, validator=truth)
     inferred_end: float = attrs.field(default=4.5, validator=positive)
-    idle_timeout: int | None = attrs.field(default=None, validator=positive_or_none)
+    idle_timeout: int | None = attrs.field(default=None, validator=whole_or_none(1, 86_400))
     session_id: str | None = attrs.field(default=None, validator=_name_or_none)
     number_pronunciation_language: str | None = attrs.field(default=None, validator=_name_or_none)
     math_notation: str | None = attrs.field(default=None, validator=_name_or_none)
 
     def __attrs_post_init__(self) -> None:
-        if self.api_key is None:
-            raise ConfigurationError("no Smallest AI key: give api_key, or set SMALLEST_API_KEY")
-        if self._switches not in _MODES:
-            raise ConfigurationError(
-                "continuations need the websocket, and sse"
-                " needs HTTP (enable_streaming=False), and neither goes with legacy_paths"
-            )
-        if self.model.replace("_", "-") not in self._mode.models:
+        if self.continuations and (self.legacy_paths or not self.enable_streaming):
+            raise ConfigurationError("continuations need the websocket, and not legacy_paths")
+        if self.sse and (self.legacy_paths or self.enable_streaming):
+            raise ConfigurationError("sse needs HTTP (enable_streaming=False), and not legacy_paths")
+        if self.model.replace("_", "-") not in self._models:
             hint = "" if self.legacy_paths else "; older ones are retired, try legacy_paths and enable_streaming=False"
-            raise ConfigurationError(f"model must be one of {', '.join(self._mode.models)}, not {self.model!r}{hint}")
+            raise ConfigurationError(f"model must be one of {', '.join(self._models)}, not {self.model!r}{hint}")
         self._endpoint()
 
     @property
-    def audio_format(self) -> AudioFormat:
-        """Mono at `sample_rate`."""
-        return AudioFormat(self.sample_rate)
+    def _models(self) -> tuple[str, ...]:
+        if not self.legacy_paths:
+            return _MODELS
+        return _OLD_SOCKET_MODELS if self.enable_streaming else _OLD_MODELS
 
     @property
-    def _switches(self) -> frozenset[str]:
-        return frozenset(name for name in _SWITCHES if getattr(self, name))
-
-    @property
-    def _mode(self) -> _Mode:
-        return _MODES[self._switches]
+    def _path(self) -> str:
+        if self.legacy_paths:
+            return f"/{self.model}/get_speech" + ("/stream" if self.enable_streaming else "")
+        return _LIVE if self.enable_streaming or self.sse else "/tts"
 
     def _endpoint(self) -> Endpoint:
-        mode = self._mode
-        base, path = self.base_url.rstrip("/").removesuffix(_SOCKET.path), mode.path.format(model=self.model)
-        headers = [("Authorization", f"Bearer {self.api_key}")]
-        if mode.accept is not None:
-            url = endpoint_url(base, {}, schemes=("http", "https"), path=path)
-            return Endpoint(url, (*headers, ("Accept", mode.accept)))
-        timeout = {} if self.idle_timeout is None else {"timeout": str(self.idle_timeout)}
-        return Endpoint(endpoint_url(base, timeout, schemes=("ws", "wss"), path=path), tuple(headers))
+        base = self.base_url.rstrip("/").removesuffix(_LIVE)
+        authorization = ("Authorization", f"Bearer {self.api_key}")
+        if self.enable_streaming:
+            timeout = {} if self.idle_timeout is None else {"timeout": str(self.idle_timeout)}
+            return Endpoint(endpoint_url(base, timeout, schemes=("ws", "wss"), path=self._path), (authorization,))
+        accept = ("Accept", "text/event-stream" if self.sse else "audio/wav")
+        return Endpoint(endpoint_url(base, {}, schemes=("http", "https"), path=self._path), (authorization, accept))
 
     def _policy(self) -> LinkPolicy:
         return attrs.evolve(
             super()._policy(),
-            max_age=self.max_connection_age_sec,
             max_idle=_IDLE_MARGIN * (self.idle_timeout or _IDLE),
             spare=not self.continuations,  # else there is no cancellation but closing
         )
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:
-        return self._mode.dialect(self, clock)
+        if self.continuations:
+            return ContextsDialect(self, clock)
+        return SocketDialect(self, clock) if self.enable_streaming else HTTPDialect(self, clock)
 
     def _for_voice(self, voice_id: str) -> Self:
         return attrs.evolve(self, voice_id=voice_id)
 
     def _silence(self) -> float:
-        return self.response_timeout if self._mode.accept is None else self.timeout
+        return self.response_timeout if self.enable_streaming else self.timeout
 
     def _request(self) -> dict[str, Any]:
         """What every message of a turn has."""
-        mode, request = self._mode, dict[str, Any]()
-        for name in (*_FIELDS.split(), *mode.fields, *_PROSODY_FIELDS.get(self.model, ())):
-            if (value := getattr(self, name)) is not None:
-                request[name] = value
-        if self.word_timestamps and mode.accept is None:
+        names = f"{_FIELDS} {_PROSODY_FIELDS.get(self.model, '')}"
+        if self.enable_streaming:
+            names += f" {_CONTEXT_FIELDS if self.continuations else _SOCKET_FIELDS}"
+        request = {name: value for name in names.split() if (value := getattr(self, name)) is not None}
+        if self.word_timestamps and self.enable_streaming:
             request["word_timestamps"] = True
+        if not self.enable_streaming and not self.sse:
+            request["output_format"] = "pcm"
         if not self.legacy_paths:
             request["model"] = self.model.replace("-", "_")
-        return request | dict(mode.fixed)
+        return request

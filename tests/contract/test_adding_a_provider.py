@@ -208,7 +208,7 @@ def _imported(source):
     return {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.level}
 
 
-SMALLEST = ("smallest", "_smallest_contexts", "_smallest_messages", "_smallest_requests")  # one provider in four files
+SMALLEST = ("smallest", "_smallest_dialect")  # one provider in two files
 
 
 @pytest.mark.parametrize("name", ["parrot", "deepgram", "lmnt", "cartesia", *SMALLEST])
