@@ -1,10 +1,22 @@
 """What every option of a provider refuses."""
 
+import inspect
+
 import attrs
 import pytest
 
+import voicetrio
+from voicetrio import LMNTTTS, CartesiaSTT, CartesiaTTS, ChatLLM, DeepgramTTS, SmallestAITTS, inference
 from voicetrio._options import in_range, whole_or_none
+from voicetrio.cartesia import GenerationConfig
+from voicetrio.denoise import DenoiseProvider
 from voicetrio.errors import ConfigurationError
+from voicetrio.inference import LLM, STT, TTS, Denoise, Realtime
+from voicetrio.inference.realtime import GeminiRealtimeConfig
+from voicetrio.llm import LLMProvider
+from voicetrio.realtime import RealtimeProvider
+from voicetrio.stt import STTProvider
+from voicetrio.tts import TTSProvider
 
 
 @attrs.frozen(kw_only=True)
@@ -30,3 +42,63 @@ def test_none_says_that_an_option_is_not_given():
 def test_what_is_out_of_range_is_refused(name, value):
     with pytest.raises(ConfigurationError, match=name):
         Options(**{name: value})
+
+
+# ---- every option of every provider ----------------------------------------------------------------------------------
+
+STRANGE = (object(), object, [], {}, [object()], {"a": object()}, (), b"", "", " ", "\ud800", "\x00", None, True, 0, -1)
+STRANGE += (float("nan"), float("inf"), 10**400, 1e400, 0.5, {1}, 1j, range(3), lambda: None)
+
+
+def makers():
+    """Every provider and every factory, with what it needs at least."""
+    key = {"api_key": "a-key"}
+    yield from ((cls, key) for cls in (DeepgramTTS, LMNTTTS, CartesiaTTS, SmallestAITTS, CartesiaSTT))
+    yield ChatLLM, {**key, "model": "a-model"}
+    token = {"token": "a-token", "provider": "google"}
+    yield from ((cls, {**token, "model_id": "a-model"}) for cls in (TTS, STT, LLM, Denoise))
+    yield Realtime, {**token, "model": "a-model"}
+    for cls in (TTS, STT, LLM, Denoise, Realtime):
+        factories = [
+            getattr(cls, name) for name, raw in vars(cls).items() if isinstance(raw, classmethod | staticmethod)
+        ]
+        yield from ((factory, {"token": "a-token"}) for factory in factories if not factory.__name__.startswith("_"))
+    yield GenerationConfig, {}
+    yield GeminiRealtimeConfig, {}
+
+
+def options_of(maker):
+    """What it can be told: by its signature, and what a factory hands on is the class's."""
+    parameters = inspect.signature(maker).parameters.values()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+
+
+EVERY_OPTION = [
+    pytest.param(maker, needed, name, id=f"{maker.__qualname__}-{name}")
+    for maker, needed in makers()
+    for name in options_of(maker)
+]
+
+
+@pytest.mark.parametrize(("maker", "needed", "name"), EVERY_OPTION)
+def test_an_option_that_cannot_be_is_a_configuration_error(maker, needed, name):
+    """And nothing else; one that is accepted makes a provider that can be printed, compared and used as a key."""
+    for value in STRANGE:
+        try:
+            made = maker(**{**needed, name: value})
+        except ConfigurationError:
+            continue
+        assert isinstance(repr(made), str)
+        assert made == made
+        hash(made)
+
+
+def test_every_provider_is_among_them():
+    public = {getattr(voicetrio, name) for name in voicetrio.__all__} | {
+        getattr(inference, name) for name in inference.__all__
+    }
+    kinds = (TTSProvider, STTProvider, LLMProvider, RealtimeProvider, DenoiseProvider)
+    providers = {
+        each for each in public if isinstance(each, type) and issubclass(each, kinds) and not inspect.isabstract(each)
+    }
+    assert providers <= {maker for maker, _ in makers()}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
@@ -13,6 +16,8 @@ from .errors import ConfigurationError
 
 # Seconds, of any option: a year, to keep times in what floats and clocks can tell apart.
 _MOST = 366 * 86_400
+# Of anything that is counted.
+_MOST_WHOLE = 10**12
 
 
 def _is_left_out(attribute: attrs.Attribute[Any], value: Any) -> bool:
@@ -42,7 +47,7 @@ def whole(minimum: int) -> Callable[[object, attrs.Attribute[Any], Any], None]:
     """Check an option that must be a whole number."""
 
     def check(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= _MOST_WHOLE:
             raise ConfigurationError(f"{attribute.name} must be a whole number of at least {minimum}, not {value!r}")
 
     return check
@@ -122,16 +127,51 @@ def one_of(choices: Iterable[Any]) -> Callable[[object, attrs.Attribute[Any], An
 
 def voice_name(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Check the name of a model or voice: any that could be one, as providers add new ones all the time."""
-    if not isinstance(value, str) or not value or not value.isprintable() or " " in value:
+    if not _is_name(value):
         raise ConfigurationError(f"{attribute.name} must be a name, not {value!r}")
 
 
-def pairs(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """A mapping of strings in a form that can be hashed."""
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != "" and value.isprintable() and " " not in value
+
+
+def voice_or_embedding(voice: Any) -> str | tuple[float, ...]:
+    """A voice's id, or its embedding in a form that can be hashed.
+
+    Raises:
+        ConfigurationError: if it is neither.
+    """
+    if isinstance(voice, list | tuple) and voice and all(map(_is_finite, voice)):
+        return tuple(voice)
+    if isinstance(voice, str) and _is_name(voice):
+        return voice
+    raise ConfigurationError(f"voice_id must be an id, or an embedding: a list of numbers; not {voice!r}")
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def calendar_date(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check a version that is a date: any, as providers add new ones."""
     try:
-        return tuple(sorted((str(name), str(item)) for name, item in dict(value).items()))
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value, re.ASCII):
+            datetime.date.fromisoformat(value)
+            return
     except (TypeError, ValueError):
-        raise ConfigurationError(f"extra parameters must be a mapping, not {value!r}") from None
+        pass
+    raise ConfigurationError(f"{attribute.name} must be a date, such as 2026-03-01, not {value!r}")
+
+
+def pairs(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """A mapping of strings, or of numbers, in a form that can be hashed."""
+    try:
+        mapping = None if isinstance(value, str | bytes) else dict(value)
+    except (TypeError, ValueError):
+        mapping = None
+    if mapping is None or not all(isinstance(k, str) and isinstance(v, str | int | float) for k, v in mapping.items()):
+        raise ConfigurationError(f"extra parameters must be a mapping of strings, not {value!r}")
+    return tuple(sorted((name, str(item)) for name, item in mapping.items()))
 
 
 def websocket_url(base: str, default_path: str, parameters: Mapping[str, str]) -> str:

@@ -22,6 +22,7 @@ from ._link.endpoint import Endpoint
 from ._link.policy import LinkPolicy
 from ._options import (
     age,
+    calendar_date,
     in_range,
     one_of,
     required_key,
@@ -30,6 +31,7 @@ from ._options import (
     text,
     truth,
     voice_name,
+    voice_or_embedding,
     websocket_url,
     whole_or_none,
 )
@@ -65,10 +67,6 @@ def _api_key(key: str | None) -> str:
     return required_key(key, "CARTESIA_API_KEY")
 
 
-def _voice(voice: Any) -> str | tuple[float, ...]:
-    return tuple(voice) if isinstance(voice, list) else voice
-
-
 @attrs.frozen(kw_only=True)
 class GenerationConfig:
     """How it is spoken, from sonic-3 on; None leaves it to the model.
@@ -102,7 +100,7 @@ class CartesiaTTS(TTSProvider):
         language: an ISO 639-1 code.
         base_url: where the API is; ``http`` and ``https`` are taken for ``ws`` and ``wss``.
         sample_rate: in Hz: 8000, 16000, 22050, 24000, 44100 or 48000.
-        version: of the API: a date.
+        version: of the API: a date, such as ``"2026-03-01"``.
         max_buffer_delay_ms: how long the server may wait for more text before it speaks, 0 to 5000; None for its own.
         generation_config: volume, speed and emotion, see :class:`GenerationConfig`; a mapping will do.
         pronunciation_dict_id: of a pronunciation dictionary.
@@ -118,11 +116,11 @@ class CartesiaTTS(TTSProvider):
 
     api_key: str = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
-    voice_id: str | tuple[float, ...] = attrs.field(default=DEFAULT_VOICE_ID, converter=_voice)
+    voice_id: str | tuple[float, ...] = attrs.field(default=DEFAULT_VOICE_ID, converter=voice_or_embedding)
     language: str = attrs.field(default="en", validator=voice_name)
     base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
-    version: str = attrs.field(default=DEFAULT_VERSION, validator=voice_name)
+    version: str = attrs.field(default=DEFAULT_VERSION, validator=calendar_date)
     max_buffer_delay_ms: int | None = attrs.field(default=None, validator=whole_or_none(0, _MOST_DELAY_MS))
     generation_config: GenerationConfig = attrs.field(factory=GenerationConfig, converter=_generation_config)
     pronunciation_dict_id: str | None = attrs.field(default=None, validator=attrs.validators.optional(voice_name))
@@ -134,19 +132,12 @@ class CartesiaTTS(TTSProvider):
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.generation_config, GenerationConfig):
             raise ConfigurationError(f"generation_config must be a mapping, not {self.generation_config!r}")
-        self._check_voice()
-        self._endpoint()
-
-    def _check_voice(self) -> None:
-        if isinstance(self.voice_id, str):
-            voice_name(self, attrs.fields(type(self)).voice_id, self.voice_id)
-        elif not isinstance(self.voice_id, tuple) or not self.voice_id or not all(map(_is_finite, self.voice_id)):
-            raise ConfigurationError("voice_id must be an id, or an embedding: a list of numbers")
-        elif self.version > EMBEDDING_VERSION:
+        if not isinstance(self.voice_id, str) and self.version > EMBEDDING_VERSION:
             raise ConfigurationError(
                 f"a voice's embedding is taken up to version {EMBEDDING_VERSION}, not by {self.version}: give its id, "
                 f"or version={EMBEDDING_VERSION!r}"
             )
+        self._endpoint()
 
     def _endpoint(self) -> Endpoint:
         headers = (("X-API-Key", self.api_key), ("Cartesia-Version", self.version))
@@ -179,10 +170,6 @@ class CartesiaTTS(TTSProvider):
             "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": self.sample_rate},
             "language": self.language,
         } | {name: value for name, value in optional.items() if value is not None}
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_given(_attribute: attrs.Attribute[Any], value: Any) -> bool:

@@ -19,6 +19,7 @@ from ._json import decode_json
 from ._link.dialect import Message, Silence
 from ._link.endpoint import Endpoint
 from ._options import (
+    calendar_date,
     in_range,
     one_of,
     positive_or_none,
@@ -89,7 +90,7 @@ class CartesiaSTT(STTProvider):
         turns: let the server find the turns: :class:`~voicetrio.transcript.TurnEnded` and its relatives come by
             themselves, and ``flush()`` asks for nothing.
         target_sample_rate: of the audio that is sent, in Hz: 8000, 16000, 22050, 24000, 44100 or 48000.
-        version: of the API: a date.
+        version: of the API: a date, such as ``"2026-03-01"``.
         keyterms: words to listen for, ``ink-2`` only: up to 100, of 1200 characters together.
         min_volume: below which it is silence, from 0 to 1; ``ink-whisper`` only.
         max_silence_duration_secs: of silence, after which a transcript becomes final by itself; ``ink-whisper`` only.
@@ -111,7 +112,7 @@ class CartesiaSTT(STTProvider):
     sample_rate: int = attrs.field(default=48_000, validator=whole(1))
     turns: bool = attrs.field(default=False, validator=truth)
     target_sample_rate: int = attrs.field(default=16_000, validator=one_of(_SAMPLE_RATES))
-    version: str = attrs.field(default=DEFAULT_VERSION, validator=voice_name)
+    version: str = attrs.field(default=DEFAULT_VERSION, validator=calendar_date)
     keyterms: tuple[str, ...] = attrs.field(default=(), converter=_terms, validator=_keyterms)
     min_volume: float | None = attrs.field(default=None, validator=in_range(0.0, 1.0))
     max_silence_duration_secs: float | None = attrs.field(default=None, validator=positive_or_none)

@@ -79,9 +79,23 @@ def json_object(config: Mapping[str, Any] | None) -> dict[str, Any]:
         ConfigurationError: if it is no object of JSON.
     """
     try:
-        return msgspec.convert(msgspec.json.decode(msgspec.json.encode(config or {})), dict[str, Any])
+        return msgspec.json.decode(msgspec.json.encode({} if config is None else config), type=dict[str, Any])
     except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise ConfigurationError(f"config must be a mapping that JSON can carry: {error}") from None
+
+
+def vendor_config(kind: Any, own: Mapping[str, Any], config: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A vendor's configuration: what its arguments say, which must have the types of a `TypedDict`, and what is added.
+
+    Raises:
+        ConfigurationError: if it does not, or JSON could not carry it.
+    """
+    checked = json_object(own)
+    try:
+        msgspec.convert(checked, kind)
+    except msgspec.ValidationError as error:
+        raise ConfigurationError(f"an argument of the vendor's cannot be: {error}") from None
+    return checked | json_object(config)
 
 
 def canonical(config: Mapping[str, Any]) -> bytes:

@@ -3,9 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from ..errors import ConfigurationError
+
+
+class GoogleSpeech(TypedDict):
+    """Google's configuration."""
+
+    voice_name: str
+    language_code: str
+    speed: float
+    pitch: float
+    sample_rate: int
+    model_id: str
+
+
+class SarvamSpeech(TypedDict):
+    """Sarvam's configuration."""
+
+    model: str
+    language: str
+    speaker: str
+    sample_rate: int
+
+
+class CartesiaSpeech(TypedDict):
+    """Cartesia's configuration."""
+
+    model: str
+    language: str
+    voice: str | tuple[float, ...]
+    sample_rate: int
+
+
+class DeepgramSpeech(TypedDict):
+    """Deepgram's configuration."""
+
+    model: str
+    encoding: str
+    sample_rate: int
+    container: str
+    voice_id: str
+    language: str
+    bit_rate: NotRequired[int]
+
 
 # Of each vendor: our option, and its key.
 _KEYS: dict[str, Mapping[str, str]] = {

@@ -6,7 +6,7 @@ The gateway has no public documentation: what is known of it are the messages of
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 import attrs
 
@@ -25,6 +25,7 @@ from ._gateway import (
     provider_name,
     token_or_environment,
     url_or_default,
+    vendor_config,
 )
 from ._stt_dialect import GatewaySTTDialect
 
@@ -32,10 +33,52 @@ _PATH = "/v1/stt"
 _DEFAULT_RATE = 48_000
 
 
-def _listed(name: str, words: Sequence[str]) -> list[str]:
-    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
-        raise ConfigurationError(f"{name} must be a list of strings, not {words!r}")
-    return list(words)
+class _GoogleHearing(TypedDict):
+    model: str
+    language: str
+    languages: Sequence[str]
+    input_sample_rate: int
+    output_sample_rate: int
+    interim_results: bool
+    punctuate: bool
+    location: str
+
+
+class _SarvamHearing(TypedDict):
+    model: str
+    language: str
+    input_sample_rate: int
+    output_sample_rate: int
+
+
+class _DeepgramHearing(TypedDict):
+    model: str
+    language: str
+    input_sample_rate: int
+    interim_results: bool
+    punctuate: bool
+    smart_format: bool
+    endpointing: int
+    eager_eot_threshold: float
+    eot_threshold: float
+    eot_timeout_ms: int
+    keyterm: Sequence[str] | None
+
+
+class _Options(TypedDict, total=False):
+    """Options of :class:`STT` that are no vendor's own."""
+
+    enable_streaming: bool
+    base_url: str | None
+    token: str | None
+    channels: int
+    final_by_default: bool
+    inferred_end: float
+    heartbeat: float | None
+    connect_timeout: float
+    response_timeout: float
+    finish_timeout: float
+    buffer_seconds: float
 
 
 @attrs.frozen(kw_only=True)
@@ -102,11 +145,8 @@ class STT(STTProvider):
         location: str = "asia-south1",
         input_sample_rate: int = _DEFAULT_RATE,
         output_sample_rate: int = 16_000,
-        enable_streaming: bool = True,
-        base_url: str | None = None,
         config: Mapping[str, Any] | None = None,
-        token: str | None = None,
-        **options: Any,
+        **options: Unpack[_Options],
     ) -> STT:
         """Google Cloud.
 
@@ -119,19 +159,16 @@ class STT(STTProvider):
             location: the region.
             input_sample_rate: of the audio that is sent, in Hz.
             output_sample_rate: at which the gateway passes it on, in Hz.
-            enable_streaming: as in :class:`STT`.
-            base_url: as in :class:`STT`.
             config: more of its configuration, or other.
-            token: as in :class:`STT`.
-            options: further options of :class:`STT`.
+            options: further ones of :class:`STT`, such as `token`.
 
         Raises:
             ConfigurationError: as :class:`STT`.
         """
-        own = {
+        own: _GoogleHearing = {
             "model": model_id,
             "language": language,
-            "languages": _listed("languages", languages or [language]),
+            "languages": [language] if languages in (None, [], ()) else languages,
             "input_sample_rate": input_sample_rate,
             "output_sample_rate": output_sample_rate,
             "interim_results": interim_results,
@@ -142,10 +179,7 @@ class STT(STTProvider):
             provider="google",
             model_id=model_id,
             language=language,
-            config=own | json_object(config),
-            enable_streaming=enable_streaming,
-            base_url=base_url,
-            token=token,
+            config=vendor_config(_GoogleHearing, own, config),
             **options,
         )
 
@@ -156,11 +190,8 @@ class STT(STTProvider):
         language: str = "en-IN",
         input_sample_rate: int = _DEFAULT_RATE,
         output_sample_rate: int = 16_000,
-        enable_streaming: bool = True,
-        base_url: str | None = None,
         config: Mapping[str, Any] | None = None,
-        token: str | None = None,
-        **options: Any,
+        **options: Unpack[_Options],
     ) -> STT:
         """Sarvam AI, for the languages of India.
 
@@ -169,16 +200,13 @@ class STT(STTProvider):
             language: a BCP 47 tag.
             input_sample_rate: of the audio that is sent, in Hz.
             output_sample_rate: at which the gateway passes it on, in Hz.
-            enable_streaming: as in :class:`STT`.
-            base_url: as in :class:`STT`.
             config: more of its configuration, or other.
-            token: as in :class:`STT`.
-            options: further options of :class:`STT`.
+            options: further ones of :class:`STT`, such as `token`.
 
         Raises:
             ConfigurationError: as :class:`STT`.
         """
-        own = {
+        own: _SarvamHearing = {
             "model": model_id,
             "language": language,
             "input_sample_rate": input_sample_rate,
@@ -188,10 +216,7 @@ class STT(STTProvider):
             provider="sarvamai",
             model_id=model_id,
             language=language,
-            config=own | json_object(config),
-            enable_streaming=enable_streaming,
-            base_url=base_url,
-            token=token,
+            config=vendor_config(_SarvamHearing, own, config),
             **options,
         )
 
@@ -205,15 +230,12 @@ class STT(STTProvider):
         punctuate: bool = True,
         smart_format: bool = True,
         endpointing: int = 50,
-        enable_streaming: bool = True,
-        base_url: str | None = None,
         config: Mapping[str, Any] | None = None,
         eager_eot_threshold: float = 0.6,
         eot_threshold: float = 0.8,
         eot_timeout_ms: int = 7000,
         keyterm: Sequence[str] | None = None,
-        token: str | None = None,
-        **options: Any,
+        **options: Unpack[_Options],
     ) -> STT:
         """Deepgram.
 
@@ -225,21 +247,18 @@ class STT(STTProvider):
             punctuate: whether transcripts have punctuation.
             smart_format: whether numbers, dates and the like are written as people do.
             endpointing: milliseconds of silence that end a phrase.
-            enable_streaming: as in :class:`STT`.
-            base_url: as in :class:`STT`.
             config: more of its configuration, or other.
             eager_eot_threshold: of Deepgram's models that find turns, as all that follow: from which likelihood on a
                 turn may have ended.
             eot_threshold: from which it has.
             eot_timeout_ms: of silence, after which it has in any case.
             keyterm: words to listen for.
-            token: as in :class:`STT`.
-            options: further options of :class:`STT`.
+            options: further ones of :class:`STT`, such as `token`.
 
         Raises:
             ConfigurationError: as :class:`STT`.
         """
-        own = {
+        own: _DeepgramHearing = {
             "model": model_id,
             "language": language,
             "input_sample_rate": input_sample_rate,
@@ -250,16 +269,13 @@ class STT(STTProvider):
             "eager_eot_threshold": eager_eot_threshold,
             "eot_threshold": eot_threshold,
             "eot_timeout_ms": eot_timeout_ms,
-            "keyterm": None if keyterm is None else _listed("keyterm", keyterm),
+            "keyterm": keyterm,
         }
         return STT(
             provider="deepgram",
             model_id=model_id,
             language=language,
-            config=own | json_object(config),
-            enable_streaming=enable_streaming,
-            base_url=base_url,
-            token=token,
+            config=vendor_config(_DeepgramHearing, own, config),
             **options,
         )
 

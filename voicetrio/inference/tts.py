@@ -6,15 +6,25 @@ The gateway has no public documentation: what is known of it are the messages of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict, Unpack
 
 import attrs
-import msgspec
 
 from .._dialect import TTSDialect
+from .._json import encode_json
 from .._link.endpoint import Endpoint
 from .._link.policy import LinkPolicy
-from .._options import one_of, positive, positive_or_none, secret, shown_url, text, truth, voice_name
+from .._options import (
+    one_of,
+    positive,
+    positive_or_none,
+    secret,
+    shown_url,
+    text,
+    truth,
+    voice_name,
+    voice_or_embedding,
+)
 from ..tts import TTSProvider
 from ._gateway import (
     NAME,
@@ -25,8 +35,17 @@ from ._gateway import (
     provider_name,
     token_or_environment,
     url_or_default,
+    vendor_config,
 )
-from ._tts_config import check_config, google_voice_name, with_changes
+from ._tts_config import (
+    CartesiaSpeech,
+    DeepgramSpeech,
+    GoogleSpeech,
+    SarvamSpeech,
+    check_config,
+    google_voice_name,
+    with_changes,
+)
 from ._tts_dialect import GatewayTTSDialect
 
 _PATH = "/v1/tts"
@@ -34,6 +53,21 @@ _PATH = "/v1/tts"
 
 # What the vendors speak at; none takes all of them.
 _SAMPLE_RATES = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+
+
+class _Options(TypedDict, total=False):
+    """Options of :class:`TTS` that are no vendor's own."""
+
+    enable_streaming: bool
+    base_url: str | None
+    token: str | None
+    inferred_end: float
+    heartbeat: float | None
+    max_connection_age_sec: float
+    connect_timeout: float
+    response_timeout: float
+    cancel_timeout: float
+    prefetch: bool
 
 
 @attrs.frozen(kw_only=True)
@@ -96,10 +130,7 @@ class TTS(TTSProvider):
         pitch: float = 0.0,
         sample_rate: int = 24_000,
         config: Mapping[str, Any] | None = None,
-        enable_streaming: bool = True,
-        base_url: str | None = None,
-        token: str | None = None,
-        **options: Any,
+        **options: Unpack[_Options],
     ) -> TTS:
         """Google Cloud.
 
@@ -111,15 +142,12 @@ class TTS(TTSProvider):
             pitch: in semitones; 0 is normal.
             sample_rate: of the audio, in Hz.
             config: more of its configuration, or other.
-            enable_streaming: as in :class:`TTS`.
-            base_url: as in :class:`TTS`.
-            token: as in :class:`TTS`.
-            options: further options of :class:`TTS`.
+            options: further ones of :class:`TTS`, such as `token`.
 
         Raises:
             ConfigurationError: as :class:`TTS`.
         """
-        own = {
+        own: GoogleSpeech = {
             "voice_name": google_voice_name(language, model_id, voice_id),
             "language_code": language,
             "speed": speed,
@@ -133,10 +161,7 @@ class TTS(TTSProvider):
             voice_id=voice_id,
             language=language,
             sample_rate=sample_rate,
-            config=own | json_object(config),
-            enable_streaming=enable_streaming,
-            base_url=base_url,
-            token=token,
+            config=vendor_config(GoogleSpeech, own, config),
             **options,
         )
 
@@ -148,10 +173,7 @@ class TTS(TTSProvider):
         language: str = "en-IN",
         sample_rate: int = 24_000,
         config: Mapping[str, Any] | None = None,
-        enable_streaming: bool = True,
-        base_url: str | None = None,
-        token: str | None = None,
-        **options: Any,
+        **options: Unpack[_Options],
     ) -> TTS:
         """Sarvam AI, which refuses text of less than five letters or digits.
 
@@ -161,25 +183,19 @@ class TTS(TTSProvider):
             language: a BCP 47 tag.
             sample_rate: of the audio, in Hz.
             config: more of its configuration, or other.
-            enable_streaming: as in :class:`TTS`.
-            base_url: as in :class:`TTS`.
-            token: as in :class:`TTS`.
-            options: further options of :class:`TTS`.
+            options: further ones of :class:`TTS`, such as `token`.
 
         Raises:
             ConfigurationError: as :class:`TTS`.
         """
-        own = {"model": model_id, "language": language, "speaker": speaker, "sample_rate": sample_rate}
+        own: SarvamSpeech = {"model": model_id, "language": language, "speaker": speaker, "sample_rate": sample_rate}
         return TTS(
             provider="sarvamai",
             model_id=model_id,
             voice_id=speaker,
             language=language,
             sample_rate=sample_rate,
-            config=own | json_object(config),
-            enable_streaming=enable_streaming,
-            base_url=base_url,
-            token=token,
+            config=vendor_config(SarvamSpeech, own, config),
             **options,
         )
 
@@ -191,10 +207,7 @@ class TTS(TTSProvider):
         language: str = "en",
         sample_rate: int = 24_000,
         config: Mapping[str, Any] | None = None,
-        enable_streaming: bool = True,
-        base_url: str | None = None,
-        token: str | None = None,
-        **options: Any,
+        **options: Unpack[_Options],
     ) -> TTS:
         """Cartesia.
 
@@ -204,25 +217,20 @@ class TTS(TTSProvider):
             language: an ISO 639-1 code.
             sample_rate: of the audio, in Hz.
             config: more of its configuration, or other.
-            enable_streaming: as in :class:`TTS`.
-            base_url: as in :class:`TTS`.
-            token: as in :class:`TTS`.
-            options: further options of :class:`TTS`.
+            options: further ones of :class:`TTS`, such as `token`.
 
         Raises:
             ConfigurationError: as :class:`TTS`.
         """
-        own = {"model": model_id, "language": language, "voice": voice_id, "sample_rate": sample_rate}
+        voice = voice_or_embedding(voice_id)
+        own: CartesiaSpeech = {"model": model_id, "language": language, "voice": voice, "sample_rate": sample_rate}
         return TTS(
             provider="cartesia",
             model_id=model_id,
-            voice_id=voice_id if isinstance(voice_id, str) else msgspec.json.encode(voice_id).decode(),
+            voice_id=voice if isinstance(voice, str) else encode_json(voice),
             language=language,
             sample_rate=sample_rate,
-            config=own | json_object(config),
-            enable_streaming=enable_streaming,
-            base_url=base_url,
-            token=token,
+            config=vendor_config(CartesiaSpeech, own, config),
             **options,
         )
 
@@ -237,10 +245,7 @@ class TTS(TTSProvider):
         container: str = "none",
         bit_rate: int | None = None,
         config: Mapping[str, Any] | None = None,
-        enable_streaming: bool = True,
-        base_url: str | None = None,
-        token: str | None = None,
-        **options: Any,
+        **options: Unpack[_Options],
     ) -> TTS:
         """Deepgram.
 
@@ -253,15 +258,12 @@ class TTS(TTSProvider):
             container: ``"none"``, likewise.
             bit_rate: None, likewise.
             config: more of its configuration, or other.
-            enable_streaming: as in :class:`TTS`.
-            base_url: as in :class:`TTS`.
-            token: as in :class:`TTS`.
-            options: further options of :class:`TTS`.
+            options: further ones of :class:`TTS`, such as `token`.
 
         Raises:
             ConfigurationError: as :class:`TTS`.
         """
-        own = {
+        own: DeepgramSpeech = {
             "model": model_id,
             "encoding": encoding,
             "sample_rate": sample_rate,
@@ -269,17 +271,15 @@ class TTS(TTSProvider):
             "voice_id": voice_id,
             "language": language,
         }
-        more = {} if bit_rate is None else {"bit_rate": bit_rate}
+        if bit_rate is not None:
+            own["bit_rate"] = bit_rate
         return TTS(
             provider="deepgram",
             model_id=model_id,
             voice_id=voice_id,
             language=language,
             sample_rate=sample_rate,
-            config=own | json_object(config) | more,
-            enable_streaming=enable_streaming,
-            base_url=base_url,
-            token=token,
+            config=vendor_config(DeepgramSpeech, own, config),
             **options,
         )
 
