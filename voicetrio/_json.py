@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,6 +28,11 @@ def decode_json(message: str, kind: type[T], provider: str) -> T:
 def encode_json(message: Any) -> str:
     """Encode a message of ours."""
     return msgspec.json.encode(message).decode()
+
+
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a message that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def audio_size(data: str) -> int:

@@ -15,7 +15,7 @@ from .errors import (
     ServiceUnavailable,
 )
 
-_PASSING = (ConnectError, LinkClosed, ProviderStalled, RateLimited, ServiceUnavailable)
+PASSING = (ConnectError, LinkClosed, ProviderStalled, RateLimited, ServiceUnavailable)
 """What may be over when it is tried again, unless its status or code says that it is permanent."""
 
 
@@ -50,7 +50,7 @@ class Patience:
         """
         if not isinstance(error, BreakerOpen):
             self.cause = error
-            if not (isinstance(error, _PASSING) and is_transient(error)):
+            if not (isinstance(error, PASSING) and is_transient(error)):
                 raise error
         self._failures += 1
         pause = max(self._policy.pause(self._failures), error.retry_after or 0.0)

@@ -16,7 +16,7 @@ import attrs
 import msgspec
 
 from ._dialect import Answered, Audio, Ended, Event, Failed, Late, Reply, Spoken, Step, TimesRestart, TTSDialect
-from ._json import audio_size, decode_audio, decode_json, encode_json
+from ._json import audio_size, decode_audio, decode_json, encode_json, given
 from ._link.dialect import Message
 from ._link.endpoint import Endpoint
 from ._link.policy import LinkPolicy
@@ -49,7 +49,6 @@ EMBEDDING_VERSION = "2024-11-13"
 
 # SDK 4.2, types of the output format.
 _SAMPLE_RATES = (8000, 16000, 22050, 24000, 44100, 48000)
-_MOST_DELAY_MS = 5000
 
 # Documentation: an idle connection is closed after five minutes, and pings do not count as use.
 _MAX_IDLE = 270.0
@@ -82,11 +81,12 @@ class GenerationConfig:
     emotion: str | None = attrs.field(default=None, validator=attrs.validators.optional(voice_name))
 
 
-def _generation_config(value: Any) -> Any:
+def _generation_config(value: Any) -> GenerationConfig:
     try:
-        return GenerationConfig(**value) if isinstance(value, Mapping) else value
+        return value if isinstance(value, GenerationConfig) else GenerationConfig(**value)
     except TypeError:
-        raise ConfigurationError("generation_config has volume, speed and emotion, and nothing else") from None
+        words = "generation_config is a mapping that has volume, speed and emotion, and nothing else"
+        raise ConfigurationError(words) from None
 
 
 @attrs.frozen(kw_only=True)
@@ -121,7 +121,7 @@ class CartesiaTTS(TTSProvider):
     base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
     version: str = attrs.field(default=DEFAULT_VERSION, validator=calendar_date)
-    max_buffer_delay_ms: int | None = attrs.field(default=None, validator=whole_or_none(0, _MOST_DELAY_MS))
+    max_buffer_delay_ms: int | None = attrs.field(default=None, validator=whole_or_none(0, 5000))
     generation_config: GenerationConfig = attrs.field(factory=GenerationConfig, converter=_generation_config)
     pronunciation_dict_id: str | None = attrs.field(default=None, validator=attrs.validators.optional(voice_name))
     add_timestamps: bool = attrs.field(default=True, validator=truth)
@@ -130,8 +130,6 @@ class CartesiaTTS(TTSProvider):
     max_connection_age_sec: float = attrs.field(default=3600.0, validator=age)
 
     def __attrs_post_init__(self) -> None:
-        if not isinstance(self.generation_config, GenerationConfig):
-            raise ConfigurationError(f"generation_config must be a mapping, not {self.generation_config!r}")
         if not isinstance(self.voice_id, str) and self.version > EMBEDDING_VERSION:
             raise ConfigurationError(
                 f"a voice's embedding is taken up to version {EMBEDDING_VERSION}, not by {self.version}: give its id, "
@@ -158,7 +156,7 @@ class CartesiaTTS(TTSProvider):
         voice = {"mode": "id", "id": self.voice_id} if by_id else {"mode": "embedding", "embedding": self.voice_id}
         optional = {
             "max_buffer_delay_ms": self.max_buffer_delay_ms,
-            "generation_config": attrs.asdict(self.generation_config, filter=_is_given) or None,
+            "generation_config": given(attrs.asdict(self.generation_config)) or None,
             "pronunciation_dict_id": self.pronunciation_dict_id,
             "add_timestamps": self.add_timestamps or None,
             "add_phoneme_timestamps": self.add_phoneme_timestamps or None,
@@ -169,11 +167,7 @@ class CartesiaTTS(TTSProvider):
             "voice": voice,
             "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": self.sample_rate},
             "language": self.language,
-        } | {name: value for name, value in optional.items() if value is not None}
-
-
-def _is_given(_attribute: attrs.Attribute[Any], value: Any) -> bool:
-    return value is not None
+        } | given(optional)
 
 
 class _Times(msgspec.Struct):
@@ -184,6 +178,9 @@ class _Times(msgspec.Struct):
 
     def marks(self, texts: tuple[str, ...]) -> tuple[Word, ...]:
         return tuple(map(Word, texts, self.start, self.end))
+
+
+_NO_TIMES = _Times((), ())
 
 
 class _Notice(msgspec.Struct):
@@ -322,14 +319,8 @@ class _CartesiaDialect(TTSDialect):
                 turn.flushing = False  # it was heard; what is silent now may wait for text
                 return (Audio(turn.number, decode_audio(notice.data, self.provider)),)
             case "timestamps" | "phoneme_timestamps":
-                words, phonemes = notice.word_timestamps, notice.phoneme_timestamps
-                return (
-                    Spoken(
-                        turn.number,
-                        words.marks(words.words) if words else (),
-                        phonemes.marks(phonemes.phonemes) if phonemes else (),
-                    ),
-                )
+                words, phonemes = notice.word_timestamps or _NO_TIMES, notice.phoneme_timestamps or _NO_TIMES
+                return (Spoken(turn.number, words.marks(words.words), phonemes.marks(phonemes.phonemes)),)
             case "flush_done":
                 turn.flushing = False
                 return (Answered(turn.number),)

@@ -6,6 +6,7 @@ on the live socket where these are silent; each is named where it is used.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, Self
 
@@ -18,11 +19,11 @@ from ._link.dialect import Message
 from ._link.endpoint import Endpoint
 from ._link.window import Window
 from ._options import (
+    in_range,
     key_or_environment,
     one_of,
     pairs,
     positive,
-    positive_or_none,
     secret,
     shown_url,
     text,
@@ -46,7 +47,6 @@ _SAMPLE_RATES = {
     "alaw": (8000, 16000),
 }
 _PARAMETERS = {"model", "encoding", "sample_rate", "speed", "mip_opt_out"}
-_REGIONS = ("eu", "au", "in")
 # Documentation: a session is ended with NET-0003 after this many minutes, so no turn can last longer.
 _SESSION_MINUTES = 60
 # Flushes kept for the ends of turns: a marker's flush can be merged into a later one, a turn's last cannot.
@@ -112,8 +112,8 @@ class DeepgramTTS(TTSProvider):
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
     encoding: str = attrs.field(default="linear16", validator=one_of(_SAMPLE_RATES))
     base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
-    region: str | None = attrs.field(default=None, validator=one_of([None, *_REGIONS]))
-    speed: float | None = attrs.field(default=None, validator=positive_or_none)
+    region: str | None = attrs.field(default=None, validator=one_of([None, "eu", "au", "in"]))
+    speed: float | None = attrs.field(default=None, validator=in_range(0.7, 1.5))
     mip_opt_out: bool = attrs.field(default=False, validator=truth)
     extra: tuple[tuple[str, str], ...] = attrs.field(default=(), repr=False, converter=pairs)
     max_text: int = attrs.field(default=2000, validator=whole(1))
@@ -126,31 +126,21 @@ class DeepgramTTS(TTSProvider):
             raise ConfigurationError("no Deepgram key: give api_key, or set DEEPGRAM_API_KEY")
         if self.sample_rate not in _SAMPLE_RATES[self.encoding]:
             rates = ", ".join(map(str, _SAMPLE_RATES[self.encoding]))
-            raise ConfigurationError(
-                f"sample_rate for {self.encoding} must be one of {rates}, not {self.sample_rate!r}"
-            )
+            raise ConfigurationError(f"sample_rate for {self.encoding} must be one of {rates}, not {self.sample_rate}")
         if self.max_text > self.characters_per_minute:
             raise ConfigurationError("max_text must not be more than characters_per_minute: it could never be sent")
         if double := sorted(_PARAMETERS & {name for name, _ in self.extra}):
             raise ConfigurationError(f"extra must not contain {', '.join(double)}: there are options for them")
         if self.region is not None and self.base_url != DEFAULT_BASE_URL:
             raise ConfigurationError("give a region or a base_url, not both")
-        self._check_speed()
+        if self.speed is not None and not re.fullmatch("aura-2-.*-e[ns]", self.model):
+            raise ConfigurationError(f"speed works with Aura-2 in English and Spanish only, not with {self.model}")
         self._endpoint()
 
-    def _check_speed(self) -> None:
-        if self.speed is None:
-            return
-        if not 0.7 <= self.speed <= 1.5:
-            raise ConfigurationError(f"speed must be from 0.7 to 1.5, not {self.speed!r}")
-        if not (self.model.startswith("aura-2-") and self.model.endswith(("-en", "-es"))):
-            raise ConfigurationError(
-                f"speed works with Aura-2 voices in English and Spanish only, not with {self.model}"
-            )
-
-    def _url(self) -> str:
+    def _endpoint(self) -> Endpoint:
         base = self.base_url if self.region is None else f"wss://api.{self.region}.deepgram.com/v1/speak"
-        return websocket_url(base, "/v1/speak", self._parameters())
+        credentials = f"Token {self.api_key}" if self.access_token is None else f"Bearer {self.access_token}"
+        return Endpoint(websocket_url(base, "/v1/speak", self._parameters()), (("Authorization", credentials),))
 
     def _parameters(self) -> dict[str, str]:
         parameters = {"model": self.model, "encoding": self.encoding, "sample_rate": str(self.sample_rate)}
@@ -159,10 +149,6 @@ class DeepgramTTS(TTSProvider):
         if self.mip_opt_out:
             parameters["mip_opt_out"] = "true"
         return parameters | dict(self.extra)
-
-    def _endpoint(self) -> Endpoint:
-        credentials = f"Token {self.api_key}" if self.access_token is None else f"Bearer {self.access_token}"
-        return Endpoint(self._url(), (("Authorization", credentials),))
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:
         return _DeepgramDialect(self, clock)

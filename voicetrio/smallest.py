@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from ._dialect import TTSDialect
+from ._json import given
 from ._link.endpoint import Endpoint
 from ._link.policy import LinkPolicy
 from ._options import (
@@ -192,7 +193,7 @@ class SmallestAITTS(TTSProvider):
         names = f"{_FIELDS} {_PROSODY_FIELDS.get(self.model, '')}"
         if self.enable_streaming:
             names += f" {_CONTEXT_FIELDS if self.continuations else _SOCKET_FIELDS}"
-        request = {name: value for name in names.split() if (value := getattr(self, name)) is not None}
+        request = given({name: getattr(self, name) for name in names.split()})
         if self.word_timestamps and self.enable_streaming:
             request["word_timestamps"] = True
         if not self.enable_streaming and not self.sse:

@@ -34,14 +34,12 @@ from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, Retries
 from ._link.pool import LinkPool, LinkPools
 from ._options import age, positive, positive_or_none, truth, whole
+from ._patience import PASSING
 from .audio import AudioFormat, AudioSink
 from .errors import (
     ConfigurationError,
-    LinkClosed,
     NoAudio,
     ProviderStalled,
-    RateLimited,
-    ServiceUnavailable,
     SessionClosed,
     VoiceTrioError,
 )
@@ -358,7 +356,7 @@ class TTSSession:
         while True:
             try:
                 await self._attempt(turn, options, retries)
-            except (LinkClosed, ProviderStalled, RateLimited, ServiceUnavailable) as error:
+            except PASSING as error:
                 if not turn.resumable:
                     raise
                 if turn.reached > reached:
