@@ -105,3 +105,9 @@ def test_the_table_of_options_is_that_of_the_class(cls):
             assert shown == "required"
             continue
         assert (shown == repr(value)) or ast.literal_eval(shown) == value if name not in factories else shown
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_the_docstring_tells_each_option(cls):
+    told = "\n".join(base.__doc__ or "" for base in cls.__mro__)
+    assert {field.name for field in attrs.fields(cls)} <= set(re.findall(r"^ {8}(\w+): ", told, flags=re.MULTILINE))
