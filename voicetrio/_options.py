@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import attrs
 
@@ -18,6 +18,8 @@ from .errors import ConfigurationError
 _MOST = 366 * 86_400
 # Of anything that is counted.
 _MOST_WHOLE = 10**12
+# Schemes of URLs, and whether they mean TLS.
+_TLS = {"ws": False, "http": False, "wss": True, "https": True}
 
 
 def _is_left_out(attribute: attrs.Attribute[Any], value: Any) -> bool:
@@ -70,10 +72,19 @@ def whole_or_none(least: int, most: int) -> Callable[[object, attrs.Attribute[An
     return check
 
 
-def text(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """Check an option that must be a string."""
+def web_address(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Check an option that is the URL of a websocket or of HTTP; what is wrong with it is told, and not the URL."""
     if not isinstance(value, str):
         raise ConfigurationError(f"{attribute.name} must be a string, not {value!r}")
+    try:
+        parts = urlsplit(value)
+        port = parts.port  # is only looked at now
+    except ValueError as error:
+        raise ConfigurationError(f"{attribute.name} is not a URL: {error}") from None
+    if parts.scheme not in _TLS or not parts.hostname or port == 0:
+        raise ConfigurationError(f"{attribute.name} must be a ws, wss, http or https URL with a host")
+    if parts.fragment or not value.isprintable() or " " in value:  # urlsplit drops line breaks without a word
+        raise ConfigurationError(f"{attribute.name} must have neither a fragment, nor spaces or line breaks")
 
 
 def secret(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -175,47 +186,30 @@ def pairs(value: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[s
 
 
 def websocket_url(base: str, default_path: str, parameters: Mapping[str, str]) -> str:
-    """Put query parameters, percent-encoded, on a base URL; one without a path gets the default one.
-
-    Raises:
-        ConfigurationError: if it is not a URL of that kind.
-    """
-    bare = not _split(base).path.strip("/")
+    """Put query parameters on a base URL, as :func:`endpoint_url`; one without a path gets the default one."""
+    bare = not urlsplit(base).path.strip("/")
     return endpoint_url(base, parameters, schemes=("ws", "wss"), path=default_path if bare else "")
 
 
 def endpoint_url(base: str, parameters: Mapping[str, str], *, schemes: tuple[str, str], path: str = "") -> str:
-    """Add a path and query parameters, percent-encoded, to a base URL.
+    """Add a path and query parameters, percent-encoded, to a base URL that is a :func:`web_address`.
 
     ``http`` and ``https`` are taken for ``ws`` and ``wss``, and the other way round: it becomes one of `schemes`, of
     which the second is for TLS.
 
     Raises:
-        ConfigurationError: if it is not a URL of that kind.
+        ConfigurationError: if no URL could carry the parameters.
     """
-    parts = _split(base)
-    tls = {"ws": False, "http": False, "wss": True, "https": True}.get(parts.scheme)
-    if tls is None or not parts.hostname or parts.port == 0:
-        raise ConfigurationError(f"base_url must be a {' or '.join(schemes)} URL with a host")
-    if parts.fragment or not base.isprintable() or " " in base:  # urlsplit drops line breaks without a word
-        raise ConfigurationError("base_url must have neither a fragment, nor spaces or line breaks")
+    parts = urlsplit(base)
     query = [*parse_qsl(parts.query, keep_blank_values=True), *parameters.items()]
     try:
         encoded = urlencode(query)
     except UnicodeEncodeError:
         raise ConfigurationError("a query parameter has a lone surrogate, which no encoding can carry") from None
-    return urlunsplit((schemes[tls], parts.netloc, parts.path.rstrip("/") + path if path else parts.path, encoded, ""))
+    whole_path = parts.path.rstrip("/") + path if path else parts.path
+    return urlunsplit((schemes[_TLS[parts.scheme]], parts.netloc, whole_path, encoded, ""))
 
 
 def shown_url(url: str) -> str:
     """A URL as it is printed: without its query, where some servers want their key."""
     return repr(url.partition("?")[0])
-
-
-def _split(base: str) -> SplitResult:
-    try:
-        parts = urlsplit(base)
-        _ = parts.port  # is only looked at now
-    except ValueError as error:
-        raise ConfigurationError(f"base_url is not a URL: {error}") from None
-    return parts

@@ -28,10 +28,10 @@ from ._options import (
     required_key,
     secret,
     shown_url,
-    text,
     truth,
     voice_name,
     voice_or_embedding,
+    web_address,
     websocket_url,
     whole_or_none,
 )
@@ -118,7 +118,7 @@ class CartesiaTTS(TTSProvider):
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
     voice_id: str | tuple[float, ...] = attrs.field(default=DEFAULT_VOICE_ID, converter=voice_or_embedding)
     language: str = attrs.field(default="en", validator=voice_name)
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=web_address, repr=shown_url)
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
     version: str = attrs.field(default=DEFAULT_VERSION, validator=calendar_date)
     max_buffer_delay_ms: int | None = attrs.field(default=None, validator=whole_or_none(0, 5000))

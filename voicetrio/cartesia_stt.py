@@ -26,9 +26,9 @@ from ._options import (
     required_key,
     secret,
     shown_url,
-    text,
     truth,
     voice_name,
+    web_address,
     whole,
 )
 from ._options import websocket_url as checked_url
@@ -108,7 +108,7 @@ class CartesiaSTT(STTProvider):
     api_key: str = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
     model: str | None = attrs.field(default=None, validator=attrs.validators.optional(voice_name))
     language: str = attrs.field(default="en", validator=voice_name)
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=web_address, repr=shown_url)
     sample_rate: int = attrs.field(default=48_000, validator=whole(1))
     turns: bool = attrs.field(default=False, validator=truth)
     target_sample_rate: int = attrs.field(default=16_000, validator=one_of(_SAMPLE_RATES))

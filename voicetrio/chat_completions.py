@@ -21,9 +21,9 @@ from ._options import (
     pairs,
     secret,
     shown_url,
-    text,
     truth,
     voice_name,
+    web_address,
     whole_or_none,
 )
 from ._schema import strict
@@ -92,7 +92,7 @@ class ChatLLM(LLMProvider):
     _of_the_session: ClassVar[frozenset[str]] = LLMProvider._of_the_session | {"api_key", "base_url", "headers"}
 
     model: str = attrs.field(validator=voice_name)
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=web_address, repr=shown_url)
     api_key: str | None = attrs.field(default=None, repr=False, validator=secret)
     temperature: float | None = attrs.field(default=None, validator=in_range(0, 2))
     top_p: float | None = attrs.field(default=None, validator=in_range(0, 1))

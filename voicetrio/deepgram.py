@@ -26,9 +26,9 @@ from ._options import (
     positive,
     secret,
     shown_url,
-    text,
     truth,
     voice_name,
+    web_address,
     websocket_url,
     whole,
 )
@@ -111,7 +111,7 @@ class DeepgramTTS(TTSProvider):
     access_token: str | None = attrs.field(default=None, repr=False, validator=secret)
     model: str = attrs.field(default=DEFAULT_MODEL, validator=voice_name)
     encoding: str = attrs.field(default="linear16", validator=one_of(_SAMPLE_RATES))
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=web_address, repr=shown_url)
     region: str | None = attrs.field(default=None, validator=one_of([None, "eu", "au", "in"]))
     speed: float | None = attrs.field(default=None, validator=in_range(0.7, 1.5))
     mip_opt_out: bool = attrs.field(default=False, validator=truth)

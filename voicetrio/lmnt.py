@@ -23,8 +23,8 @@ from ._options import (
     required_key,
     secret,
     shown_url,
-    text,
     voice_name,
+    web_address,
     websocket_url,
     whole_or_none,
 )
@@ -99,7 +99,7 @@ class LMNTTTS(TTSProvider):
     seed: int | None = attrs.field(default=None, validator=whole_or_none(-(2**63), 2**63 - 1))
     temperature: float = attrs.field(default=1.0, validator=in_range(0, 1))
     top_p: float = attrs.field(default=0.8, validator=in_range(0, 1))
-    ws_url: str = attrs.field(default=DEFAULT_URL, validator=text, repr=shown_url)
+    ws_url: str = attrs.field(default=DEFAULT_URL, validator=web_address, repr=shown_url)
     protocol: Literal["1.2", "1.0"] = attrs.field(default="1.2", validator=one_of(("1.2", "1.0")))
 
     def __attrs_post_init__(self) -> None:

@@ -23,9 +23,9 @@ from ._options import (
     required_key,
     secret,
     shown_url,
-    text,
     truth,
     voice_name,
+    web_address,
     whole_or_none,
 )
 from ._smallest_dialect import ContextsDialect, HTTPDialect, SocketDialect
@@ -123,7 +123,7 @@ class SmallestAITTS(TTSProvider):
     similarity: float = attrs.field(default=0.0, validator=in_range(0, 1))
     enhancement: float = attrs.field(default=1.0, validator=in_range(0, 2))
     sentence_streaming: bool = attrs.field(default=True, validator=truth)
-    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=DEFAULT_BASE_URL, validator=web_address, repr=shown_url)
     timeout: float = attrs.field(default=30.0, validator=positive)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
     complete_backoff_ms: int = attrs.field(default=0, validator=whole_or_none(0, 10_000))

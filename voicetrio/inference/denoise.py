@@ -14,7 +14,7 @@ import attrs
 from .._denoise_dialect import Broken, DenoiseDialect, DenoiseEvent, Processed
 from .._link.dialect import Message
 from .._link.endpoint import Endpoint
-from .._options import secret, shown_url, text, voice_name, whole
+from .._options import secret, shown_url, voice_name, web_address, whole
 from ..audio import AudioFormat
 from ..denoise import DenoiseProvider
 from ..errors import ConfigurationError
@@ -64,7 +64,7 @@ class Denoise(DenoiseProvider):
     channels: int = 1
     chunk_ms: int = attrs.field(default=10, validator=whole(1))
     config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
-    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=None, converter=url_or_default, validator=web_address, repr=shown_url)
     token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 
     def __attrs_post_init__(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import attrs
 
 from .._link.endpoint import Endpoint
-from .._options import endpoint_url, in_range, secret, shown_url, text, voice_name, whole_or_none
+from .._options import endpoint_url, in_range, secret, shown_url, voice_name, web_address, whole_or_none
 from ..chat_completions import check_tool_choice, json_fields
 from ..llm import LLMProvider, ToolChoice
 from ._gateway import NAME, provider_name, token_or_environment
@@ -58,7 +58,7 @@ class LLM(LLMProvider):
     top_k: int | None = attrs.field(default=None, validator=whole_or_none(1, 10**9))
     presence_penalty: float | None = attrs.field(default=None, validator=in_range(-2, 2))
     frequency_penalty: float | None = attrs.field(default=None, validator=in_range(-2, 2))
-    base_url: str = attrs.field(default=None, converter=_base_url, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=None, converter=_base_url, validator=web_address, repr=shown_url)
     config: dict[str, Any] = attrs.field(default=None, hash=False, converter=_extra)
     token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 

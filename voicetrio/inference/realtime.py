@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import attrs
 
 from .._link.pool import Endpoint
-from .._options import in_range, secret, shown_url, text, voice_name, whole, whole_or_none
+from .._options import in_range, secret, shown_url, voice_name, web_address, whole, whole_or_none
 from .._realtime_dialect import Modality, RealtimeDialect
 from ..audio import AudioFormat
 from ..errors import ConfigurationError
@@ -105,7 +105,7 @@ class Realtime(RealtimeProvider):
     provider: str = attrs.field(converter=provider_name, validator=voice_name)
     model: str = attrs.field(validator=voice_name)
     config: GeminiRealtimeConfig = attrs.field(default=None, converter=_config_or_default, validator=_check_config)
-    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=None, converter=url_or_default, validator=web_address, repr=shown_url)
     token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 
     def __attrs_post_init__(self) -> None:

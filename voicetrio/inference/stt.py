@@ -12,7 +12,7 @@ import attrs
 
 from .._format import AudioFormat
 from .._link.pool import Endpoint
-from .._options import positive, positive_or_none, secret, shown_url, text, truth, voice_name, whole_or_none
+from .._options import positive, positive_or_none, secret, shown_url, truth, voice_name, web_address, whole_or_none
 from .._stt_dialect import STTDialect
 from ..errors import ConfigurationError
 from ..stt import STTProvider
@@ -114,7 +114,7 @@ class STT(STTProvider):
     language: str = attrs.field(default="en-US", validator=voice_name)
     config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
-    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=None, converter=url_or_default, validator=web_address, repr=shown_url)
     token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
     channels: int = attrs.field(default=2, validator=whole_or_none(1, 8))
     final_by_default: bool = attrs.field(default=True, validator=truth)

@@ -20,10 +20,10 @@ from .._options import (
     positive_or_none,
     secret,
     shown_url,
-    text,
     truth,
     voice_name,
     voice_or_embedding,
+    web_address,
 )
 from ..tts import TTSProvider
 from ._gateway import (
@@ -107,7 +107,7 @@ class TTS(TTSProvider):
     config: Mapping[str, Any] = attrs.field(default=None, converter=json_object, eq=canonical)
     enable_streaming: bool = attrs.field(default=True, validator=truth)
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
-    base_url: str = attrs.field(default=None, converter=url_or_default, validator=text, repr=shown_url)
+    base_url: str = attrs.field(default=None, converter=url_or_default, validator=web_address, repr=shown_url)
     token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
     inferred_end: float = attrs.field(default=4.5, validator=positive)
     # The original's interval: a vendor behind the gateway drops what is quiet for a minute.
