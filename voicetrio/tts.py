@@ -39,7 +39,6 @@ from .audio import AudioFormat, AudioSink
 from .errors import (
     ConfigurationError,
     NoAudio,
-    ProviderStalled,
     SessionClosed,
     VoiceTrioError,
 )
