@@ -102,3 +102,49 @@ def test_every_provider_is_among_them():
         each for each in public if isinstance(each, type) and issubclass(each, kinds) and not inspect.isabstract(each)
     }
     assert providers <= {maker for maker, _ in makers()}
+
+
+KEY, TOKEN = {"api_key": "a-key"}, {"token": "a-token"}
+NO_DATES = ("banana", "2026-13-01", "2026-02-30", "20260301", "2026-3-1", "2026-03-01\n", "\u0662026-03-01", "")
+
+
+@pytest.mark.parametrize(
+    ("maker", "options"),
+    [
+        *((cls, {**KEY, "version": version}) for cls in (CartesiaTTS, CartesiaSTT) for version in NO_DATES),
+        (CartesiaTTS, {**KEY, "sample_rate": 24_000.0}),
+        (CartesiaTTS, {**KEY, "voice_id": [], "version": "2024-11-13"}),
+        (CartesiaTTS, {**KEY, "generation_config": {"loudness": 1}}),
+        (DeepgramTTS, {**KEY, "extra": {"tag": object()}}),
+        (DeepgramTTS, {**KEY, "extra": "tag"}),
+        (DeepgramTTS, {**KEY, "flush_limit": 10**400}),
+        (SmallestAITTS, {**KEY, "idle_timeout": 2.5}),
+        (TTS.cartesia, {**TOKEN, "voice_id": []}),
+        (TTS.cartesia, {**TOKEN, "voice_id": [0.5, float("nan")]}),
+        (TTS.google, {**TOKEN, "speed": "fast"}),
+        (TTS.google, {**TOKEN, "pitch": float("nan")}),
+        (TTS.google, {**TOKEN, "config": ""}),
+        (TTS.deepgram, {**TOKEN, "bit_rate": float("inf")}),
+        (STT.google, {**TOKEN, "languages": "en-US"}),
+        (STT.google, {**TOKEN, "punctuate": 1}),
+        (STT.sarvam, {**TOKEN, "output_sample_rate": None}),
+        (STT.deepgram, {**TOKEN, "endpointing": "soon"}),
+        (STT.deepgram, {**TOKEN, "keyterm": ["trio", 7]}),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_sent_is_refused(maker, options):
+    with pytest.raises(ConfigurationError):
+        maker(**options)
+
+
+@pytest.mark.parametrize("version", ["2024-11-13", "2031-02-28"])
+def test_a_version_that_is_not_known_yet_is_taken(version):
+    assert CartesiaTTS(api_key="a-key", version=version).version == version
+
+
+def test_what_is_wrong_with_a_url_is_told_by_the_options_own_name():
+    with pytest.raises(ConfigurationError, match="ws_url"):
+        LMNTTTS(api_key="a-key", ws_url="ftp://lmnt.test")
+    with pytest.raises(ConfigurationError, match="base_url"):
+        CartesiaTTS(api_key="a-key", base_url="ftp://cartesia.test")

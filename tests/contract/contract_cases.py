@@ -319,6 +319,10 @@ def cases(having: Callable[[Case], object]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", chosen.values(), ids=chosen)
 
 
+where_ends_are_told = cases(lambda case: case.outcome == "completed")
+"""Run a test for each dialect in which a turn does not end by a silence."""
+
+
 def only(*names: str) -> pytest.MarkDecorator:
     """Run a test for these dialects, where what it asserts is a matter of theirs."""
     chosen = [VOICES[name] for name in names]

@@ -5,7 +5,7 @@ import math
 import pytest
 import trio
 import trio.testing
-from contract_cases import KEY, cases, only
+from contract_cases import KEY, cases, only, where_ends_are_told
 from contract_tools import chunks, stage, until
 
 from voicetrio import FlushMarker, open_audio_sink
@@ -422,7 +422,7 @@ async def test_a_sink_that_nobody_reads_makes_the_turn_wait(case, autojump_clock
         assert it.session.statistics().connections <= 2
 
 
-@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
+@where_ends_are_told
 async def test_a_sink_that_is_read_late_gets_everything(case, autojump_clock):
     async with stage(case, pace=None, sink={"max_seconds": 0.2}) as it, trio.open_nursery() as nursery:
 

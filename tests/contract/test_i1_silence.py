@@ -6,7 +6,7 @@ import math
 import pytest
 import trio
 import trio.testing
-from contract_cases import only
+from contract_cases import only, where_ends_are_told
 from contract_tools import Striker, speak_into, stage, until
 
 SHORT = "Hello."
@@ -246,7 +246,7 @@ async def test_i1_reaches_what_a_playing_device_holds(case, way, rate, autojump_
         nursery.cancel_scope.cancel()
 
 
-@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
+@where_ends_are_told
 async def test_i1_a_cancelled_turn_leaves_the_one_before_it_in_the_device(case, autojump_clock):
     async with stage(case, pace=None) as it, trio.open_nursery() as nursery:
         device = Device(it.player.source, ahead=2.0)
@@ -264,7 +264,7 @@ async def test_i1_a_cancelled_turn_leaves_the_one_before_it_in_the_device(case, 
         nursery.cancel_scope.cancel()
 
 
-@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
+@where_ends_are_told
 async def test_i1_interrupt_drops_all_turns_that_a_device_holds(case, autojump_clock):
     at_once = {"first_audio": 0.0, "speed": math.inf}
     async with stage(case, pace=None, options=at_once) as it, trio.open_nursery() as nursery:
@@ -283,7 +283,7 @@ async def test_i1_interrupt_drops_all_turns_that_a_device_holds(case, autojump_c
         nursery.cancel_scope.cancel()
 
 
-@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
+@where_ends_are_told
 @pytest.mark.parametrize("which", ["earlier", "later"])
 async def test_i1_an_interruption_leaves_another_sessions_audio_in_the_device(case, which, autojump_clock):
     """A device forgets from the end: what lies below another session's audio is heard, and said to have been."""

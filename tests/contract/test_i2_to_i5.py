@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 import trio
 import trio.testing
-from contract_cases import cases, cases_with, only
+from contract_cases import cases, cases_with, only, where_ends_are_told
 from contract_tools import Dialer, Narrows, speak_into, stage
 
 from voicetrio import open_audio_sink
@@ -23,7 +23,7 @@ QUICK = {"ms_per_char": 8}
 # ---- I2: one outcome -----------------------------------------------------------------------------------------------
 
 
-@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
+@where_ends_are_told
 async def test_i2_completed(case, autojump_clock):
     async with stage(case) as it:
         spoken = await it.speak(LONG)
@@ -63,7 +63,7 @@ async def test_i2_a_clean_end_without_audio_is_an_error(case, autojump_clock):
         await it.speak(NEXT)
 
 
-@only("deepgram", "lmnt-1.2", "lmnt-1.0", "cartesia", "smallest-classic", "smallest-http", "smallest-sse")
+@where_ends_are_told
 async def test_i2_an_interruption_after_the_end_changes_no_outcome(case, autojump_clock):
     async with stage(case) as it:
         spoken = await it.session.synthesize(SHORT)
