@@ -23,7 +23,7 @@ from ._delay_line import DelayLine
 from ._denoise_dialect import Broken, DenoiseDialect, DenoiseEvent, Processed
 from ._denoise_link import LinkInUse
 from ._format import AudioFormat, AudioFrame
-from ._link.connection import ConnectionOptions, Dial
+from ._link.connection import DEFAULT_DRIVER, ConnectionOptions, Dial, Driver, known_driver
 from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
@@ -50,6 +50,7 @@ class DenoiseProvider(abc.ABC):
         fade: seconds of the cross-fade where the provider's audio begins or ends; part of `delay`.
         connect_timeout: seconds that connecting may take, all in all.
         heartbeat: seconds between pings on a link; None for none.
+        driver: the library that drives websockets: ``"websockets"`` or ``"trio-websocket"``.
         response_timeout: seconds after which a provider that takes audio and gives nothing back is given up.
     """
 
@@ -59,6 +60,7 @@ class DenoiseProvider(abc.ABC):
     fade: float = attrs.field(default=0.005)
     connect_timeout: float = attrs.field(default=10.0, validator=positive)
     heartbeat: float | None = attrs.field(default=30.0, validator=positive_or_none)
+    driver: Driver = attrs.field(default=DEFAULT_DRIVER, validator=known_driver)
     response_timeout: float = attrs.field(default=5.0, validator=positive)
 
     @fade.validator
@@ -83,7 +85,7 @@ class DenoiseProvider(abc.ABC):
     def _new_dialect(self) -> DenoiseDialect: ...
 
     def _policy(self) -> LinkPolicy:
-        connection = ConnectionOptions(connect_timeout=self.connect_timeout)
+        connection = ConnectionOptions(connect_timeout=self.connect_timeout, driver=self.driver)
         return LinkPolicy(connection=connection, heartbeat=self.heartbeat, max_age=float("inf"))
 
     def open(

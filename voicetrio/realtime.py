@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from ._link.connection import ConnectionOptions, Dial
+from ._link.connection import DEFAULT_DRIVER, ConnectionOptions, Dial, Driver, known_driver
 from ._link.policy import LinkPolicy
 from ._link.pool import Endpoint
 from ._options import positive, positive_or_none
@@ -54,6 +54,7 @@ class RealtimeProvider(abc.ABC):
         cancel_timeout: seconds in which the provider must show that it heard of an interruption, or the link is given
             up.
         heartbeat: seconds between pings; None for none.
+        driver: the library that drives websockets: ``"websockets"`` or ``"trio-websocket"``.
         buffer_seconds: of the user's audio kept while there is no connection; the oldest is dropped.
         reply_seconds: of a reply's audio kept before the sink; beyond that the socket has to wait.
     """
@@ -65,6 +66,7 @@ class RealtimeProvider(abc.ABC):
     inferred_end: float = attrs.field(default=3.0, validator=positive)
     cancel_timeout: float = attrs.field(default=2.0, validator=positive)
     heartbeat: float | None = attrs.field(default=30.0, validator=positive_or_none)
+    driver: Driver = attrs.field(default=DEFAULT_DRIVER, validator=known_driver)
     buffer_seconds: float = attrs.field(default=10.0, validator=positive)
     reply_seconds: float = attrs.field(default=120.0, validator=positive)
 
@@ -85,7 +87,7 @@ class RealtimeProvider(abc.ABC):
     def _new_dialect(self, instructions: str, tools: Sequence[FunctionTool | Mapping[str, Any]]) -> RealtimeDialect: ...
 
     def _policy(self) -> LinkPolicy:
-        connection = ConnectionOptions(connect_timeout=self.connect_timeout)
+        connection = ConnectionOptions(connect_timeout=self.connect_timeout, driver=self.driver)
         return LinkPolicy(connection=connection, heartbeat=self.heartbeat, max_age=math.inf)
 
     def open(

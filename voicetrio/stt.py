@@ -36,7 +36,7 @@ from ._backlog import Backlog
 from ._converter import AudioConverter
 from ._feed import Feed
 from ._format import AudioFormat, AudioFrame
-from ._link.connection import ConnectionOptions, Dial
+from ._link.connection import DEFAULT_DRIVER, ConnectionOptions, Dial, Driver, known_driver
 from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
@@ -70,6 +70,7 @@ class STTProvider(abc.ABC):
             end of the audio.
         finish_timeout: seconds in which the last final transcript must have come once the audio has ended.
         heartbeat: seconds between pings; None for none.
+        driver: the library that drives websockets: ``"websockets"`` or ``"trio-websocket"``.
         buffer_seconds: of audio kept, at most, until a final transcript acknowledges it.  It is also how long the
             provider may be out of reach before the session fails, as audio would be lost from then on.
     """
@@ -80,6 +81,7 @@ class STTProvider(abc.ABC):
     response_timeout: float = attrs.field(default=5.0, validator=positive)
     finish_timeout: float = attrs.field(default=10.0, validator=positive)
     heartbeat: float | None = attrs.field(default=30.0, validator=positive_or_none)
+    driver: Driver = attrs.field(default=DEFAULT_DRIVER, validator=known_driver)
     buffer_seconds: float = attrs.field(default=30.0, validator=positive)
 
     @property
@@ -100,7 +102,7 @@ class STTProvider(abc.ABC):
 
     def _policy(self) -> LinkPolicy:
         return LinkPolicy(
-            connection=ConnectionOptions(connect_timeout=self.connect_timeout),
+            connection=ConnectionOptions(connect_timeout=self.connect_timeout, driver=self.driver),
             heartbeat=self.heartbeat,
             max_age=math.inf,
             breaker_cooldown_max=_MOST_COOLDOWN,

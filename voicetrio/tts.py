@@ -27,7 +27,7 @@ from ._dialect import (
     Late,
     TTSDialect,
 )
-from ._link.connection import ConnectionOptions, Dial
+from ._link.connection import DEFAULT_DRIVER, ConnectionOptions, Dial, Driver, known_driver
 from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
 from ._link.nursery import open_plain_nursery
@@ -58,6 +58,7 @@ class TTSProvider(abc.ABC):
         response_timeout: seconds for which the provider may be silent while it owes us audio or an answer.
         cancel_timeout: seconds in which the provider must acknowledge a cancellation, or the link is given up.
         heartbeat: seconds between pings on a link; None for none.
+        driver: the library that drives websockets: ``"websockets"`` or ``"trio-websocket"``.
         prefetch: ask for the next turn in line while the one before it is still coming, on a link of its own, so that
             nothing is between them.  The sink keeps them in order.
         max_connection_age_sec: a connection older than this is replaced, between turns.
@@ -66,13 +67,14 @@ class TTSProvider(abc.ABC):
 
     name: ClassVar[str]
     _of_the_session: ClassVar[frozenset[str]] = frozenset(
-        {"connect_timeout", "heartbeat", "max_connection_age_sec", "prefetch"}
+        {"connect_timeout", "driver", "heartbeat", "max_connection_age_sec", "prefetch"}
     )
 
     connect_timeout: float = attrs.field(default=10.0, validator=positive)
     response_timeout: float = attrs.field(default=5.0, validator=positive)
     cancel_timeout: float = attrs.field(default=2.0, validator=positive)
     heartbeat: float | None = attrs.field(default=30.0, validator=positive_or_none)
+    driver: Driver = attrs.field(default=DEFAULT_DRIVER, validator=known_driver)
     prefetch: bool = attrs.field(default=False, validator=truth)
     max_connection_age_sec: float = attrs.field(default=300.0, validator=age)
     sample_rate: int = attrs.field(default=24_000, validator=whole(1))
@@ -93,7 +95,7 @@ class TTSProvider(abc.ABC):
 
     def _policy(self) -> LinkPolicy:
         return LinkPolicy(
-            connection=ConnectionOptions(connect_timeout=self.connect_timeout),
+            connection=ConnectionOptions(connect_timeout=self.connect_timeout, driver=self.driver),
             heartbeat=self.heartbeat,
             max_age=self.max_connection_age_sec,
         )

@@ -1,6 +1,7 @@
 """The dialects that the contract holds for.  A new one is a new line in VOICES."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import attrs
@@ -301,6 +302,9 @@ VOICES = {
     "inference": _inference({}, quirks=SOONER),
     "inference-binary": _inference(
         {"audio": "binary", "riff": "each", "end_marker": "double"}, quirks=SOONER, variant=True
+    ),
+    "deepgram-trio-websocket": attrs.evolve(
+        DEEPGRAM, provider=partial(DeepgramTTS, driver="trio-websocket"), variant=True
     ),
     "inference-unmarked": _inference(
         {"end_marker": "none", "riff": "split"},

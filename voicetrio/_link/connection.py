@@ -93,7 +93,8 @@ Driver = Literal["websockets", "trio-websocket"]
 DEFAULT_DRIVER: Driver = "websockets"
 
 
-def _driver(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
+def known_driver(_: object, attribute: attrs.Attribute[Any], value: str) -> None:
+    """Check the name of a driver."""
     if value not in get_args(Driver):
         raise ConfigurationError(f"{attribute.name} must be {' or '.join(get_args(Driver))}, not {value!r}")
 
@@ -124,4 +125,4 @@ class ConnectionOptions:
     close_timeout: float = attrs.field(default=0.5, validator=_positive)
     max_message: int = attrs.field(default=4 * 2**20, validator=_positive)
     queue: int = attrs.field(default=32, validator=_positive)
-    driver: Driver = attrs.field(default=DEFAULT_DRIVER, validator=_driver)
+    driver: Driver = attrs.field(default=DEFAULT_DRIVER, validator=known_driver)

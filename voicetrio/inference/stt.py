@@ -11,6 +11,7 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import attrs
 
 from .._format import AudioFormat
+from .._link.connection import Driver
 from .._link.pool import Endpoint
 from .._options import positive, positive_or_none, secret, shown_url, truth, voice_name, web_address, whole_or_none
 from .._stt_dialect import STTDialect
@@ -75,6 +76,7 @@ class _Options(TypedDict, total=False):
     final_by_default: bool
     inferred_end: float
     heartbeat: float | None
+    driver: Driver
     connect_timeout: float
     response_timeout: float
     finish_timeout: float

@@ -12,6 +12,7 @@ import attrs
 
 from .._dialect import TTSDialect
 from .._json import encode_json
+from .._link.connection import Driver
 from .._link.endpoint import Endpoint
 from .._link.policy import LinkPolicy
 from .._options import (
@@ -63,6 +64,7 @@ class _Options(TypedDict, total=False):
     token: str | None
     inferred_end: float
     heartbeat: float | None
+    driver: Driver
     max_connection_age_sec: float
     connect_timeout: float
     response_timeout: float
