@@ -131,7 +131,7 @@ NO_DATES = ("banana", "2026-13-01", "2026-02-30", "20260301", "2026-3-1", "2026-
         (STT.deepgram, {**TOKEN, "endpointing": "soon"}),
         (STT.deepgram, {**TOKEN, "keyterm": ["trio", 7]}),
     ],
-    ids=lambda each: getattr(each, "__qualname__", str(each)),
+    ids=lambda each: getattr(each, "__qualname__", None) or "-".join(each),
 )
 def test_what_cannot_be_sent_is_refused(maker, options):
     with pytest.raises(ConfigurationError):
