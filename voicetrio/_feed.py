@@ -126,7 +126,7 @@ class Feed:
 
     def locate(self, seconds: float) -> int:
         """The position of a time on the link; of silence, where it was put in."""
-        sample = min(max(0, round(seconds * self._format.sample_rate)), self._samples)
+        sample = round(min(max(0.0, seconds * self._format.sample_rate), self._samples))
         index = bisect_right(self._pieces, sample, key=lambda piece: piece[0]) - 1
         if index < 0:
             return self._pieces[0][1] if self._pieces else self.position

@@ -201,6 +201,7 @@ class RealtimeSession:
 
         Raises:
             ConfigurationError: if a frame's format is another, or the model takes no audio.
+            InputError: if it is no audio, or a frame comes within a sample.
             ProviderError: if the provider has refused for good.
             SessionClosed: if the session is closed.
 

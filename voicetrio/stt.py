@@ -45,7 +45,7 @@ from ._link.pool import LinkPools
 from ._options import positive, positive_or_none
 from ._patience import Patience
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
-from .errors import ConfigurationError, InputError, ProviderError, ProviderStalled, SessionClosed
+from .errors import InputError, ProviderError, ProviderStalled, SessionClosed
 from .transcript import Outcome, SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
 
 # Events that wait to be read: then the socket has to wait.
@@ -239,13 +239,13 @@ class STTSession:
 
         Raises:
             ConfigurationError: if a frame has another format.
-            InputError: if it comes after :meth:`finish`, or a frame comes within a sample.
+            InputError: if it is no audio, comes after :meth:`finish`, or is a frame within a sample.
             SessionClosed: if the session is closed.
             ProviderError: if the provider has failed for good.
 
         Cancelled, it has given nothing.
         """
-        pcm = self._pcm_of(audio)
+        pcm = self._converter.pcm_of(audio)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check()
         if self._finishing:
@@ -392,18 +392,6 @@ class STTSession:
             await self._more.park()
         if scope.cancelled_caught:
             await feed.link.send(feed.silence())
-
-    def _pcm_of(self, audio: bytes | bytearray | memoryview | AudioFrame) -> bytes:
-        if not isinstance(audio, AudioFrame):
-            return bytes(audio)
-        if (audio.sample_rate, audio.channels) != (self.audio_format.sample_rate, self.audio_format.channels):
-            raise ConfigurationError(
-                f"a frame of {audio.sample_rate} Hz, {audio.channels} channels, for a session opened with "
-                f"{self.audio_format.sample_rate} Hz, {self.audio_format.channels}"
-            )
-        if self._converter.torn:
-            raise InputError("a frame within a sample: the bytes before it end with half a sample")
-        return audio.pcm
 
     # -- what links bring --------------------------------------------------------------------------------------------
 
