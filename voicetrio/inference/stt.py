@@ -5,7 +5,7 @@ The gateway has no public documentation: what is known of it are the messages of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -34,7 +34,7 @@ _DEFAULT_RATE = 48_000
 
 
 def _listed(name: str, words: Sequence[str]) -> list[str]:
-    if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+    if not isinstance(words, Iterable) or isinstance(words, str) or not all(isinstance(word, str) for word in words):
         raise ConfigurationError(f"{name} must be a list of strings, not {words!r}")
     return list(words)
 
