@@ -21,8 +21,9 @@ from .turn import Word
 SETTLING = 0.3
 """Seconds before a final transcript without times came, in which what was sent is not taken to be part of it.
 
-Such finals are made in silence, and take a round trip to come.  Audio of this length may be heard a second time if the
-link is lost before the next one, but what came just after the silence is not lost.
+Such finals are made in silence, and take a round trip to come.  What was sent within this time may be heard a second
+time if the link is lost before the next one: audio of this length or, on a link that is still catching up, more.  But
+what came just after the silence is not lost.
 """
 
 # Of audio in a message: what recognizers ask for, and not much to lose.

@@ -216,7 +216,7 @@ class STTSession:
         self._readers = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
         self._enders = trio.lowlevel.ParkingLot()  # that wait for the end
-        self._speaking = False
+        self._speaking_on: Link[STTDialect] | None = None  # where it was told that somebody speaks
 
     def statistics(self) -> STTStatistics:
         """What the session has done so far."""
@@ -424,11 +424,11 @@ class STTSession:
         """Queue events, all of a message or none, and take their word for what is final."""
         for event in events:
             if isinstance(event, SpeechStarted):
-                if self._speaking:
+                told_on, self._speaking_on = self._speaking_on, feed.link
+                if told_on not in (None, feed.link):
                     continue  # it was told before the link that told it was lost
-                self._speaking = True
             elif isinstance(event, SpeechEnded | TurnEnded):
-                self._speaking = False
+                self._speaking_on = None
             self._events.append(feed.place(event))
             if isinstance(event, Transcript) and event.kind == "final":
                 feed.acknowledge(event)

@@ -63,6 +63,7 @@ class Server:
     async def dial(self, host, port):
         ours, theirs = trio.testing.memory_stream_pair()
         self.connections += 1
+        assert self.connections < 500, "a storm of connections"
         self._nursery.start_soon(self._serve, theirs)
         return ours if self._room is None else Deaf(ours, self._room)
 
