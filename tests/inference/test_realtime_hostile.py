@@ -1,6 +1,7 @@
 """A realtime model that misbehaves in ways that no simulator has a switch for, and callers who do."""
 
 import array
+import io
 import json
 import random
 from contextlib import asynccontextmanager, suppress
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import trio
 import trio_websocket
+from PIL import Image
 from realtime_talk import RATE, TOKEN, model, talking
 
 from voicetrio import AudioFrame, open_audio_sink
+from voicetrio._jpeg import to_jpeg
 from voicetrio._link.nursery import open_plain_nursery
 from voicetrio.errors import ConfigurationError, InputError, LinkClosed, ProtocolError, SessionClosed, ToolError
 from voicetrio.inference._realtime_dialect import GatewayRealtimeDialect
@@ -273,6 +276,24 @@ async def test_a_frame_within_a_sample_is_refused_as_it_would_be_noise(autojump_
         await it.session.send_audio(b"\1")
         with pytest.raises(InputError, match="within a sample"):
             await it.session.send_audio(AudioFrame(bytes(480), RATE, 1, 1, 0))
+
+
+def truncated():
+    data = io.BytesIO()
+    Image.effect_noise((200, 200), 50).save(data, "JPEG")
+    return Image.open(io.BytesIO(data.getvalue()[:2000]))  # which reads the head of it, and the rest later
+
+
+def closed():
+    image = Image.new("RGB", (4, 4))
+    image.close()
+    return image
+
+
+@pytest.mark.parametrize("picture", [truncated, closed, lambda: Image.new("La", (4, 4))])
+async def test_a_picture_that_cannot_be_read_is_refused(picture):
+    with pytest.raises(InputError, match="cannot be read"):
+        await to_jpeg(picture())
 
 
 async def test_the_token_is_not_in_what_such_failures_show(autojump_clock):
