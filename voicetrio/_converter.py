@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ._format import AudioFormat
+from ._format import AudioFormat, AudioFrame, pcm_of
+from .errors import InputError
 from .resample import Resampler
 
 if TYPE_CHECKING:
@@ -32,10 +33,17 @@ class AudioConverter:
             channels = 1 if self._mix else given.channels
             self._resampler = Resampler(given.sample_rate, wanted.sample_rate, channels=channels)
 
-    @property
-    def torn(self) -> bool:
-        """Whether what came so far ends within a sample."""
-        return bool(self._odd)
+    def pcm_of(self, audio: bytes | bytearray | memoryview | AudioFrame) -> bytes:
+        """The bytes of what comes next, which is given to :meth:`process` then.
+
+        Raises:
+            ConfigurationError: if a frame has another format.
+            InputError: if it is no audio, or a frame comes within a sample.
+        """
+        pcm = pcm_of(audio, self._given)
+        if self._odd and isinstance(audio, AudioFrame):
+            raise InputError("a frame within a sample: the bytes before it end with half a sample")
+        return pcm
 
     def process(self, pcm: bytes) -> bytes:
         """Take bytes in, give the samples out that are ready."""

@@ -21,8 +21,9 @@ from .turn import Word
 SETTLING = 0.3
 """Seconds before a final transcript without times came, in which what was sent is not taken to be part of it.
 
-Such finals are made in silence, and take a round trip to come.  Audio of this length may be heard a second time if the
-link is lost before the next one, but what came just after the silence is not lost.
+Such finals are made in silence, and take a round trip to come.  What was sent within this time may be heard a second
+time if the link is lost before the next one: audio of this length or, on a link that is still catching up, more.  But
+what came just after the silence is not lost.
 """
 
 # Of audio in a message: what recognizers ask for, and not much to lose.
@@ -126,7 +127,7 @@ class Feed:
 
     def locate(self, seconds: float) -> int:
         """The position of a time on the link; of silence, where it was put in."""
-        sample = min(max(0, round(seconds * self._format.sample_rate)), self._samples)
+        sample = round(min(max(0.0, seconds * self._format.sample_rate), self._samples))
         index = bisect_right(self._pieces, sample, key=lambda piece: piece[0]) - 1
         if index < 0:
             return self._pieces[0][1] if self._pieces else self.position

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import attrs
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InputError
 
 BYTES_PER_SAMPLE = 2
 """All PCM here is signed 16-bit little-endian."""
@@ -49,6 +49,10 @@ class AudioFormat:
         return samples / self.sample_rate
 
 
+# Of the items of buffers: bytes, and 16-bit samples as numpy and array have them.
+_PCM_ITEMS = ("B", "b", "c", "h", "<h")
+
+
 @attrs.frozen
 class AudioFrame:
     """A piece of one turn's audio.
@@ -76,6 +80,31 @@ class AudioFrame:
     def seconds(self) -> float:
         """How long the frame lasts."""
         return self.samples / self.sample_rate
+
+
+def pcm_of(audio: bytes | bytearray | memoryview | AudioFrame, fmt: AudioFormat) -> bytes:
+    """The PCM of what is given as audio of a format: bytes, a buffer of 16-bit samples, or a frame.
+
+    Raises:
+        ConfigurationError: if a frame has another format.
+        InputError: if it is no audio: a number, a list, floating point samples.
+    """
+    if isinstance(audio, bytes):
+        return audio
+    if isinstance(audio, AudioFrame):
+        if (audio.sample_rate, audio.channels) != (fmt.sample_rate, fmt.channels):
+            raise ConfigurationError(
+                f"a frame of {audio.channels} channels at {audio.sample_rate} Hz, in a session that was opened for "
+                f"{fmt.channels} at {fmt.sample_rate} Hz"
+            )
+        return audio.pcm
+    try:
+        view = memoryview(audio)
+    except TypeError:
+        raise InputError(f"audio must be bytes of s16le or a frame, not {type(audio).__name__}") from None
+    if view.format not in _PCM_ITEMS:
+        raise InputError(f"audio must be bytes of s16le or a frame, not items of the format {view.format!r}")
+    return view.tobytes()
 
 
 class Playout(Protocol):

@@ -48,12 +48,15 @@ def _encode(frame: Any) -> bytes:
     image = frame.to_image() if hasattr(frame, "to_image") else frame  # PyAV's frames make one themselves
     if not isinstance(image, Image.Image):
         raise InputError(f"no picture: {type(frame).__name__}")
-    return _compress(image)
+    if not image.width or not image.height:
+        raise InputError("an empty picture")
+    try:
+        return _compress(image)
+    except (OSError, SyntaxError, ValueError) as error:  # it is read only now: truncated, broken, closed
+        raise InputError(f"a picture that cannot be read: {error}") from None
 
 
 def _compress(image: Image) -> bytes:
-    if not image.width or not image.height:
-        raise InputError("an empty picture")
     picture = image.convert("RGB")
     picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
     data = io.BytesIO()

@@ -96,10 +96,14 @@ class Floor:
         Raises:
             VoiceTrioError: if there is no connection.
         """
-        while not (link := await self._uplink.connected()).dialect.certain:
-            await self._changed.park()
         assert reply.asked is not None
-        await link.send(link.dialect.text(reply.asked, reply.frames))
+        said = False
+        while not said:
+            link = await self._uplink.connected()
+            if link.dialect.certain:
+                said = await self._uplink.say(link, link.dialect.text(reply.asked, reply.frames))
+            else:
+                await self._changed.park()
         reply.attempts = 1
         self._pending.append(reply)
         self._expect(reply)
@@ -292,3 +296,4 @@ class Floor:
                 if reply.audio is not None:
                     reply.audio.fence()
                 reply.fail(error)
+        self._changed.unpark_all()

@@ -7,7 +7,6 @@ import trio
 from ._converter import AudioConverter
 from ._format import AudioFormat, AudioFrame
 from ._ring import AudioRing
-from .errors import ConfigurationError
 
 # Of audio in a message: not much to lose with a connection.
 _PIECE_SECONDS = 0.1
@@ -31,7 +30,6 @@ class AudioInput:
         self.sent: int = 0
         self.dropped: int = 0
         self.withheld: int = 0
-        self._given = given
         self._wire = wire
         self._converter = AudioConverter(given, wire)
         self._ring = AudioRing(wire.samples(seconds), wire.sample_width)
@@ -43,15 +41,9 @@ class AudioInput:
 
         Raises:
             ConfigurationError: if a frame has another format.
+            InputError: if it is no audio, or a frame comes within a sample.
         """
-        if isinstance(audio, AudioFrame):
-            if (audio.sample_rate, audio.channels) != (self._given.sample_rate, self._given.channels):
-                raise ConfigurationError(
-                    f"a frame of {audio.channels} channels at {audio.sample_rate} Hz, in a session that was opened for "
-                    f"{self._given.channels} at {self._given.sample_rate} Hz"
-                )
-            audio = audio.pcm
-        pcm = self._converter.process(bytes(audio))
+        pcm = self._converter.process(self._converter.pcm_of(audio))
         if withhold:
             self.withheld += len(pcm) // self._wire.sample_width
             return

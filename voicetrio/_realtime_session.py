@@ -201,6 +201,7 @@ class RealtimeSession:
 
         Raises:
             ConfigurationError: if a frame's format is another, or the model takes no audio.
+            InputError: if it is no audio, or a frame comes within a sample.
             ProviderError: if the provider has refused for good.
             SessionClosed: if the session is closed.
 
@@ -262,17 +263,15 @@ class RealtimeSession:
             SessionClosed: if the session is closed.
         """
         self._uplink.check()
-        now = trio.current_time()
-        if self._uplink.link is None or now - self._last_video < _VIDEO_SECONDS:
+        if self._uplink.link is None or trio.current_time() - self._last_video < _VIDEO_SECONDS:
             await trio.lowlevel.checkpoint()
             return False
         jpeg = await to_jpeg(frame)
-        link = self._uplink.link
-        if link is None or self._last_video > now - _VIDEO_SECONDS:
+        link, now = self._uplink.link, trio.current_time()
+        if link is None or now - self._last_video < _VIDEO_SECONDS:
             return False  # lost meanwhile, or another task was faster
         self._last_video = now
-        await link.send(link.dialect.video(jpeg))
-        return True
+        return await self._uplink.say(link, link.dialect.video(jpeg))
 
     async def say(self, text: str, *, interruptible: bool = True) -> RealtimeReply:
         """Say something to the model, verbatim, and wait for its reply: until the last sample of it is in the sink.
@@ -304,11 +303,18 @@ class RealtimeSession:
         """Tell the model what came of a call of a tool that the session has no function for.
 
         Raises:
-            ProviderError: if there is no connection.
+            InputError: if it is no text that can be sent.
+            ProviderError: if there is no connection, or it is lost first: another one does not know of the call.
             SessionClosed: if the session is closed.
         """
+        if not isinstance(output, str):
+            raise InputError(f"the output of a tool must be a string, not {type(output).__name__}")
+        check_chunk(output)
         link = await self._uplink.connected()
-        await link.send(link.dialect.tool_output(call, output))
+        if not await self._uplink.say(link, link.dialect.tool_output(call, output)):
+            self._uplink.check()
+            assert link.failure is not None
+            raise link.failure.with_traceback(None)
 
     def interrupt(self) -> Interruption | None:
         """Silence all replies: the one that is coming, those asked for, and what is still queued.
@@ -340,7 +346,7 @@ class RealtimeSession:
                 case Audio(pcm=pcm):
                     await self._on_audio(pcm)
                 case Asked(call=call):
-                    self._on_call(link, call)
+                    await self._on_call(link, call)
                 case Broken(error=error):
                     link.clean(error)
                     link.fail(error)
@@ -398,17 +404,20 @@ class RealtimeSession:
         else:
             self._floor.refuse(error)
 
-    def _on_call(self, link: RealtimeLink, call: ToolCall) -> None:
+    async def _on_call(self, link: RealtimeLink, call: ToolCall) -> None:
         self._tell(call)
-        if self._tools.answers(call.name):
+        if not self._tools.answers(call.name):
+            return
+        if self._tools.busy:
+            await self._uplink.say(link, link.dialect.tool_output(call, "error: too many calls at once"))
+        else:
             self._nursery.start_soon(self._run_tool, link, call)
 
     async def _run_tool(self, link: RealtimeLink, call: ToolCall) -> None:
         with self._tools.at_work():
             self._floor.expect_all()
             output = await self._tools.call(call)
-        if link is self._uplink.link:  # another one does not know of the call
-            await link.send(link.dialect.tool_output(call, output))
+            await self._uplink.say(link, link.dialect.tool_output(call, output))  # no other one knows of the call
         self._floor.expect_all()
 
     def _tell(self, event: RealtimeEvent) -> None:

@@ -14,7 +14,7 @@ _MOST_RUNNING = 32
 
 
 class ToolDesk:
-    """Calls the functions that a model wants to be called.
+    """Calls the functions that a model wants to be called: so many at a time.
 
     Args:
         tools: by name.
@@ -26,6 +26,11 @@ class ToolDesk:
     def __init__(self, tools: Mapping[str, FunctionTool | Mapping[str, Any]]) -> None:
         self.running: int = 0
         self._tools = tools
+
+    @property
+    def busy(self) -> bool:
+        """Whether no more calls can be made now."""
+        return self.running >= _MOST_RUNNING
 
     def answers(self, name: str) -> bool:
         """Whether the call of this name is ours to answer: not if the tool is one without a function."""
@@ -46,6 +51,4 @@ class ToolDesk:
         Raises:
             Exception: what the function raises, other than ToolError: a bug.
         """
-        if self.running > _MOST_RUNNING:
-            return "error: too many calls at once"
         return await output_of(self._tools, call.name, call.arguments)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ._link.connection import Connection
-from ._link.link import Link
+from ._link.link import Link, Message
 from ._link.policy import is_transient
 from ._link.pool import LinkPools
 from ._realtime_dialect import RealtimeDialect, RealtimeDialectEvent
@@ -25,6 +25,9 @@ RealtimeLink = Link[RealtimeDialect]
 _PATIENT = 5
 # However long a provider says that it wants to be left alone, this is longest.
 _MOST_PAUSE = 60.0
+
+# Seconds: a link that did not live so long counts as a failure, whatever was said on it.
+_LIVED = 4.0
 
 
 class Uplink:
@@ -68,6 +71,7 @@ class Uplink:
         self._tell_unreachable = on_unreachable
         self._tell_refused = on_refused
         self._scope = trio.CancelScope()
+        self._saying: set[trio.CancelScope] = set()
         self._down: ProviderError | None = None
         self._closed = False
         self._late_bytes = 0
@@ -109,6 +113,22 @@ class Uplink:
                 raise self._down.with_traceback(None)
             await self._changed.park()
 
+    async def say(self, link: RealtimeLink, message: Message) -> bool:
+        """Queue a message on the link in use, waiting for room.  Cancelled, it has queued nothing.
+
+        Returns:
+            Whether it was queued: not if the link was lost first.
+        """
+        with trio.CancelScope() as scope:
+            self._saying.add(scope)
+            try:
+                if link is self.link:
+                    await link.send(message)
+                    return True
+            finally:
+                self._saying.discard(scope)
+        return False
+
     def cancel(self, asked: int) -> None:
         """Have the reply under way stopped, and `asked` ones that have not begun.  Safe within a fence."""
         link = self.link
@@ -131,6 +151,7 @@ class Uplink:
             return Link(new_dialect(), target, open_connection, policy, self._on_events, self._on_lost)
 
         pool = self._pools.get(endpoint, policy, make_link)
+        failures = 0
         while not self._closed:  # its links take their leave for a moment after that
             try:
                 link = await pool.acquire()
@@ -143,6 +164,7 @@ class Uplink:
                 self._changed.unpark_all()
                 await trio.sleep(min(error.retry_after or policy.pause(_PATIENT), _MOST_PAUSE))
                 continue
+            began = trio.current_time()
             self._adopt(link)
             with self._scope:
                 await self._send_audio(link)
@@ -150,6 +172,9 @@ class Uplink:
             if link.failure is not None and not is_transient(link.failure):
                 self._tell_refused(link.failure)
                 return
+            failures = 0 if trio.current_time() - began >= _LIVED else failures + 1
+            if failures:
+                await trio.sleep(policy.pause(failures))
 
     def end(self, error: VoiceTrioError) -> None:
         """Nothing can be said any more, and why."""
@@ -193,7 +218,8 @@ class Uplink:
         assert link.failure is not None
         self._late_bytes = self.late_bytes
         self.link = None
-        self._scope.cancel(reason="the link is lost")
+        for scope in (self._scope, *self._saying):
+            scope.cancel(reason="the link is lost")
         if not self._closed:
             self._tell_lost(link.failure)
         self._changed.unpark_all()

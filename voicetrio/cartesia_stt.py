@@ -124,7 +124,8 @@ class CartesiaSTT(STTProvider):
     def __attrs_post_init__(self) -> None:
         self._check_model()
         self._check_thresholds()
-        AudioFormat(self.sample_rate)  # refuses a rate that cannot be
+        for rate in (self.sample_rate, self.target_sample_rate):
+            AudioFormat(rate)  # refuses a rate that cannot be
         self._endpoint()
 
     def _check_model(self) -> None:
@@ -357,7 +358,6 @@ class _ManualDialect(_CartesiaDialect):
             confidence=notice.confidence,
             start=words[0].start if words else None,
             end=words[-1].end if words else None,
-            request_id=notice.request_id,
         )
         if notice.is_final and self._answered:
             self._answered -= 1

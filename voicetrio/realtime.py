@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
 import attrs
+import msgspec
 
 from ._link.connection import DEFAULT_DRIVER, ConnectionOptions, Dial, Driver, known_driver
 from ._link.policy import LinkPolicy
@@ -38,7 +39,7 @@ from ._realtime_session import RealtimeStatistics as RealtimeStatistics
 from ._realtime_session import open_session
 from .audio import AudioFormat, AudioSink
 from .errors import ConfigurationError
-from .tools import FunctionTool, Tool, as_tools
+from .tools import FunctionTool, Tool, as_tools, wire_tools
 
 DEFAULT_INSTRUCTIONS = "You are a helpful voice assistant that can answer questions and help with tasks."
 
@@ -122,5 +123,13 @@ class RealtimeProvider(abc.ABC):
         sink.check_format(self.audio_format)
         if not isinstance(instructions, str):
             raise ConfigurationError(f"instructions must be a string, not {instructions!r}")
-        given = AudioFormat(sample_rate, channels)
-        return open_session(self, sink, given, instructions, as_tools(tools), dial, ssl_context)
+        given, named = AudioFormat(sample_rate, channels), as_tools(tools)
+        _check_sendable(instructions, named.values())
+        return open_session(self, sink, given, instructions, named, dial, ssl_context)
+
+
+def _check_sendable(instructions: str, tools: Iterable[FunctionTool | Mapping[str, Any]]) -> None:
+    try:
+        msgspec.json.encode([instructions, wire_tools(tools)])
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+        raise ConfigurationError(f"instructions and tools must be what JSON can carry: {error}") from None

@@ -45,7 +45,7 @@ from ._link.pool import LinkPools
 from ._options import positive, positive_or_none
 from ._patience import Patience
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
-from .errors import ConfigurationError, InputError, ProviderError, ProviderStalled, SessionClosed
+from .errors import InputError, ProviderError, ProviderStalled, SessionClosed
 from .transcript import Outcome, SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
 
 # Events that wait to be read: then the socket has to wait.
@@ -218,7 +218,7 @@ class STTSession:
         self._readers = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
         self._enders = trio.lowlevel.ParkingLot()  # that wait for the end
-        self._speaking = False
+        self._speaking_on: Link[STTDialect] | None = None  # where it was told that somebody speaks
 
     def statistics(self) -> STTStatistics:
         """What the session has done so far."""
@@ -241,13 +241,13 @@ class STTSession:
 
         Raises:
             ConfigurationError: if a frame has another format.
-            InputError: if it comes after :meth:`finish`, or a frame comes within a sample.
+            InputError: if it is no audio, comes after :meth:`finish`, or is a frame within a sample.
             SessionClosed: if the session is closed.
             ProviderError: if the provider has failed for good.
 
         Cancelled, it has given nothing.
         """
-        pcm = self._pcm_of(audio)
+        pcm = self._converter.pcm_of(audio)
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check()
         if self._finishing:
@@ -395,18 +395,6 @@ class STTSession:
         if scope.cancelled_caught:
             await feed.link.send(feed.silence())
 
-    def _pcm_of(self, audio: bytes | bytearray | memoryview | AudioFrame) -> bytes:
-        if not isinstance(audio, AudioFrame):
-            return bytes(audio)
-        if (audio.sample_rate, audio.channels) != (self.audio_format.sample_rate, self.audio_format.channels):
-            raise ConfigurationError(
-                f"a frame of {audio.sample_rate} Hz, {audio.channels} channels, for a session opened with "
-                f"{self.audio_format.sample_rate} Hz, {self.audio_format.channels}"
-            )
-        if self._converter.torn:
-            raise InputError("a frame within a sample: the bytes before it end with half a sample")
-        return audio.pcm
-
     # -- what links bring --------------------------------------------------------------------------------------------
 
     async def _on_events(self, link: Link[STTDialect], events: Iterable[Event]) -> None:
@@ -438,11 +426,11 @@ class STTSession:
         """Queue events, all of a message or none, and take their word for what is final."""
         for event in events:
             if isinstance(event, SpeechStarted):
-                if self._speaking:
+                told_on, self._speaking_on = self._speaking_on, feed.link
+                if told_on not in (None, feed.link):
                     continue  # it was told before the link that told it was lost
-                self._speaking = True
             elif isinstance(event, SpeechEnded | TurnEnded):
-                self._speaking = False
+                self._speaking_on = None
             self._events.append(feed.place(event))
             if isinstance(event, Transcript) and event.kind == "final":
                 feed.acknowledge(event)

@@ -153,7 +153,7 @@ async def test_t4_a_turn_of_several_transcripts_ends_behind_the_last(autojump_cl
 async def test_t4_a_turn_begins_where_somebody_begins_to_speak(autojump_clock):
     """What was said before that is none of its words, ended or not."""
     heard = await heard_of(STARTED, told(text="Hello.", is_final=True), STARTED, ENDED)
-    assert heard == ["started", "final: Hello.", "ended"]
+    assert heard == ["started", "final: Hello.", "started", "ended"]
 
 
 async def test_t4_a_speaker_who_goes_on_has_not_ended_the_turn(autojump_clock):

@@ -141,9 +141,14 @@ class Notice(msgspec.Struct):
         name = self.field("eventType") if self.type == "event" else None
         return name if isinstance(name, str) else ""
 
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Its data, if that has fields."""
+        return self.data if isinstance(self.data, dict) else {}
+
     def field(self, name: str) -> Any:
         """A field of its data; None if it has none."""
-        return self.data.get(name) if isinstance(self.data, dict) else None
+        return self.fields.get(name)
 
     def audio(self) -> bytes:
         """Its audio, decoded; empty if it has none.

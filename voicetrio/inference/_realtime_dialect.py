@@ -156,7 +156,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
         if self._dropping:
             self.late_bytes += len(pcm)
             return ()
-        if not pcm:
+        if not pcm or not self._speaks:  # nobody has asked a model of text alone to speak
             return ()
         self._coming, self._broken_off = True, False
         return (Audio(pcm),)
@@ -222,13 +222,14 @@ class GatewayRealtimeDialect(RealtimeDialect):
         return (*begins, Said(text, final), *((Over(),) if final else ()))
 
     def _on_usage(self, notice: Notice) -> Sequence[RealtimeDialectEvent]:
-        return (Consumed({name: value for name, value in notice.data.items() if name != "eventType"}),)
+        used = {name: value for name, value in notice.fields.items() if name != "eventType"}
+        return (Consumed(used),) if used else ()
 
     def _on_call(self, notice: Notice) -> Sequence[RealtimeDialectEvent]:
         """A call, of any sensible shape: the gateway's own client knows none."""
         self.answered = True
         function = notice.field("function")
-        fields = {**notice.data, **(function if isinstance(function, dict) else {})} if notice.data else {}
+        fields = {**notice.fields, **(function if isinstance(function, dict) else {})}
         name = fields.get("name")
         if not isinstance(name, str) or not name or self._owed:  # one of a cancelled reply is not to be made
             return ()

@@ -38,7 +38,7 @@ def _modalities(value: Any) -> Any:
 
 
 def _check_modalities(_instance: object, _attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, tuple) or not value or not set(value) <= {"TEXT", "AUDIO"}:
+    if not isinstance(value, tuple) or not value or not all(each in ("TEXT", "AUDIO") for each in value):
         raise ConfigurationError(f"response_modalities must be some of TEXT and AUDIO, not {value!r}")
 
 
@@ -109,6 +109,8 @@ class Realtime(RealtimeProvider):
     token: str = attrs.field(default=None, repr=False, converter=token_or_environment, validator=secret)
 
     def __attrs_post_init__(self) -> None:
+        if self.model.endswith("/"):
+            raise ConfigurationError(f"model must be a name, not {self.model!r}")
         self._endpoint()
 
     @classmethod
