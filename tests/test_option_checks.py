@@ -11,7 +11,7 @@ from voicetrio._options import in_range, whole_or_none
 from voicetrio.cartesia import GenerationConfig
 from voicetrio.denoise import DenoiseProvider
 from voicetrio.errors import ConfigurationError
-from voicetrio.inference import LLM, STT, TTS, Denoise, Realtime
+from voicetrio.inference import LLM, STT, TTS, Denoise, Realtime, stt, tts
 from voicetrio.inference.realtime import GeminiRealtimeConfig
 from voicetrio.llm import LLMProvider
 from voicetrio.realtime import RealtimeProvider
@@ -148,3 +148,9 @@ def test_what_is_wrong_with_a_url_is_told_by_the_options_own_name():
         LMNTTTS(api_key="a-key", ws_url="ftp://lmnt.test")
     with pytest.raises(ConfigurationError, match="base_url"):
         CartesiaTTS(api_key="a-key", base_url="ftp://cartesia.test")
+
+
+@pytest.mark.parametrize(("cls", "own"), [(TTS, tts._Options), (STT, stt._Options)])
+def test_factories_take_all_options_that_are_no_vendors_own(cls, own):
+    named = {"provider", "model_id", "voice_id", "language", "config", "sample_rate"}
+    assert set(own.__annotations__) == {field.name for field in attrs.fields(cls)} - named
