@@ -111,7 +111,7 @@ async def read_reply(stream: trio.abc.Stream, reply: UpgradeReply, target: Targe
         with trio.move_on_after(_BODY_TIMEOUT):
             while not complete:
                 complete = reply.feed(bytes(await stream.receive_some(max_bytes)))
-    except (trio.BrokenResourceError, h11.RemoteProtocolError) as exc:
+    except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError) as exc:
         if reply.status in {None, 101}:
             words = target.printable(str(exc)) or "the connection was reset"
             message = f"{target.shown} gave no websocket reply: {words}"

@@ -116,7 +116,7 @@ async def _upgrade(stream: trio.abc.Stream, target: Target, deadline: float) -> 
     reply = UpgradeReply(accept_key(key))
     with trio.CancelScope(deadline=deadline):
         # A server that has refused without reading is known by its reply.
-        with contextlib.suppress(trio.BrokenResourceError):
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await stream.send_all(_request(target, key))
         await read_reply(stream, reply, target, _RECEIVE_BYTES)
         return reply
