@@ -128,6 +128,11 @@ async def test_a_fault_of_all_connections(case, name, autojump_clock):
     row = MATRIX[name]
     faults = Faults(**row.faults)
     async with listening(case, faults=faults, options=PHRASES, provider={"finish_timeout": 120.0}) as it:
+        if name == "close 1000":
+            # Behind our own end this very close tells that all has been heard.
+            with pytest.raises(row.always):
+                await it.talk(40.0)
+            return
         never_ends = name == "never answers Close" and case.ends_by_closing
         always = WORKS if name in case.stands else row.always
         await _hear(it, row, ProviderStalled if never_ends else always)
