@@ -191,9 +191,7 @@ async def test_a_longer_part_cut_at_any_step_leaves_the_next_turn_exact(case, pa
 
 @only("deepgram")
 @pytest.mark.parametrize("part", [slow_text, two_at_once])
-async def test_a_part_interrupted_at_any_step_leaves_the_next_turn_exact(
-    case, part, seed, in_memory, autojump_clock
-):
+async def test_a_part_interrupted_at_any_step_leaves_the_next_turn_exact(case, part, seed, in_memory, autojump_clock):
     async with scenario(case, part) as play:
         report = await sweep_target(play.interrupted, steps=every(9, seed))
         report.raise_if_problems()
@@ -210,9 +208,7 @@ async def test_a_connecting_session_cancelled_at_any_step_leaves_nothing_behind(
 
 @only("deepgram")
 @pytest.mark.parametrize("part", [first_turn, slow_text, interrupted_late, two_at_once, lost_and_reconnected])
-async def test_a_session_cancelled_at_any_step_leaves_nothing_behind(
-    case, part, seed, in_memory, autojump_clock
-):
+async def test_a_session_cancelled_at_any_step_leaves_nothing_behind(case, part, seed, in_memory, autojump_clock):
     async with scenario(case, part) as play:
         report = await sweep(play.alone, steps=every(19, seed))
         report.raise_if_problems()
