@@ -185,7 +185,7 @@ PATIENT = {"finish_timeout": 600.0, "buffer_seconds": 600.0}
 @cases(lambda case: case.times)
 @pytest.mark.parametrize("part", range(4))
 async def test_tcp_cut_at_many_bytes_loses_no_sample_and_doubles_no_final(case, part, seed, autojump_clock):
-    """A session or more in each part.  Phrases follow each other without a pause: any loss or doubling would be heard."""
+    """A session or more in each part.  Phrases follow each other without a pause: any loss or doubling is heard."""
     chance = random.Random(seed)
     cut = 0
     while cut < (250 if THOROUGH else CUTS):
