@@ -172,7 +172,7 @@ async def test_i1_a_deadline_may_interrupt_at_any_time(case, seed, autojump_cloc
                 assert not late
                 assert it.check_cut(turn, SHORT) == it.session.last_interruption.samples_heard
             it.session.interrupt()
-        assert len(moments) / 3 < cut < len(moments)
+        assert cut > len(moments) / 3
         await it.speak(NEXT)
 
 
