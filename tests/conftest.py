@@ -1,5 +1,6 @@
 """One seed for everything that is left to chance, printed so that a failing run can be run again exactly."""
 
+import gc
 import os
 import random
 
@@ -13,6 +14,12 @@ _SEED = int(os.environ.get("VOICETRIO_SEED") or random.SystemRandom().randrange(
 
 def pytest_report_header(config: pytest.Config) -> str:
     return f"voicetrio: VOICETRIO_SEED={_SEED}"
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported and collected from the garbage collector, and from checks that look at every object."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -475,7 +475,7 @@ def test_the_work_grows_with_the_text_and_not_faster(monkeypatch, text, size, li
     for name, value in list(vars(_sentences).items()):
         if isinstance(value, re.Pattern):
             monkeypatch.setattr(_sentences, name, Counting(value, seen))
-    text = (text * 9000)[:9000]
+    text = (text * 4500)[:4500]
 
     pieces, rest = split([text[i : i + size] for i in range(0, len(text), size)], **limits)
 

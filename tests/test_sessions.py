@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from slices import THOROUGH
 
 from voicetrio import DeepgramTTS, open_audio_sink
 from voicetrio.simulators import DeepgramSimulator
@@ -17,7 +18,7 @@ bench_sessions = importlib.import_module("sessions")
 
 
 def test_sessions_in_memory_leave_nothing_behind(seed):
-    usage = bench_sessions.in_memory(seed, 270, 10)
+    usage = bench_sessions.in_memory(seed, 270 if THOROUGH else 90, 10)
 
     assert max(usage.tasks, usage.fds, usage.threads, usage.objects) <= 0, usage
 

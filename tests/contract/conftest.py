@@ -1,12 +1,11 @@
 """Every contract test takes a `case` and runs for each dialect, unless it says for which."""
 
-import os
 import zlib
 
 import pytest
 from contract_cases import VOICES
+from slices import THOROUGH
 
-_THOROUGH = bool(os.environ.get("VOICETRIO_THOROUGH"))
 _OF_VARIANTS = 5
 
 
@@ -18,7 +17,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of the tests of variants keep every fifth, the same ones in each run."""
-    left_out = [] if _THOROUGH else [item for item in items if _of_a_variant(item) and not _is_chosen(item)]
+    left_out = [] if THOROUGH else [item for item in items if _of_a_variant(item) and not _is_chosen(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         dropped = set(left_out)

@@ -201,7 +201,7 @@ async def test_an_iterator_that_sleeps_in_its_cleanup_delays_nobody(case, autoju
 async def test_an_iterator_that_never_ends(case, chunk, autojump_clock):
     async def text():
         while True:
-            await trio.sleep(0.05)
+            await trio.sleep(0.2)
             yield chunk
 
     async with stage(case) as it:

@@ -25,7 +25,7 @@ def _written():
 
 async def _ten_turns(case, handshake, results):
     """Five interrupted and five spoken: the stations of the spoken ones, the connections and the messages."""
-    async with stage(case) as it:
+    async with stage(case, options={"ms_per_char": 20}) as it:
         it.dialer.delay = handshake
         await it.session.prewarm()
         await trio.sleep_until(5)

@@ -1,12 +1,13 @@
 """What holds for every voice in every dialect: a new one is a new line in VOICES."""
 
-import itertools
 import math
+import random
 
 import pytest
 import trio
 from contract_cases import VOICES
 from contract_tools import Dialer, Player, Stage, Striker, chunks, stage
+from slices import THOROUGH, every
 
 from voicetrio import FlushMarker, open_audio_sink
 from voicetrio.simulators import Faults
@@ -51,10 +52,10 @@ async def test_a_text_that_fails_harms_nobody_else(case, autojump_clock):
 
 
 @pytest.mark.parametrize("out_rate", [8000, 24_000, 44_100])
-async def test_samples_in_are_samples_out(case, out_rate, autojump_clock):
-    """At every rate of the provider's, in frames that cut samples."""
+async def test_samples_in_are_samples_out(case, out_rate, seed, autojump_clock):
+    """At rates of the provider's, others in each run, in frames that cut samples."""
     options = case.quirks["uneven audio"]
-    for rate in case.rates:
+    for rate in case.rates if THOROUGH else random.Random(seed).sample(case.rates, 2):
         async with stage(case, options=options, provider={"sample_rate": rate}, sink={"sample_rate": out_rate}) as it:
             spoken = await it.session.synthesize(NEXT)
             await it.check_whole(spoken, NEXT, rate)
@@ -100,11 +101,11 @@ async def test_two_turns_abreast_stay_in_order(case, autojump_clock):
 
 @pytest.mark.parametrize("way", ["cancel", "interrupt"])
 @pytest.mark.parametrize("how", [{}, {"sink": {"sample_rate": 16_000}}], ids=["plain", "resampling"])
-async def test_no_sample_passes_an_interruption_at_any_moment(case, way, how, autojump_clock):
+async def test_no_sample_passes_an_interruption_at_any_moment(case, way, how, seed, autojump_clock):
     outcomes, heard = [], {}
     async with stage(case, options=QUICK, **how) as it:
         await it.session.prewarm()
-        for at in itertools.count(1, 3):
+        for at in every(7, seed):
 
             def strike():
                 scope.cancel() if way == "cancel" else it.session.interrupt()
@@ -121,7 +122,7 @@ async def test_no_sample_passes_an_interruption_at_any_moment(case, way, how, au
         await it.check_whole(spoken, NEXT)
     assert not any(it.player.samples(turn) - samples for turn, samples in heard.items())
     assert set(outcomes) == {"cancelled" if way == "cancel" else "interrupted"}
-    assert len(outcomes) > 15
+    assert len(outcomes) > 6
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.15, 0.2, 0.5, 0.8])

@@ -417,7 +417,7 @@ async def test_beyond_the_bound_of_a_reply_the_socket_waits(autojump_clock):
         ({"odd_frames": True}, "completed"),
         ({"empty_frames": True}, "completed"),
         ({"transcripts": False, "tell_usage": False}, "completed"),
-        ({"faults": Faults(one_byte_writes=True)}, "completed"),
+        ({"faults": Faults(one_byte_writes=True), "ms_per_char": 2}, "completed"),
         ({"faults": Faults(fragment=7)}, "completed"),
         ({"faults": Faults(big_message=True)}, "completed"),
         ({"faults": Faults(unknown_message=3)}, "completed"),

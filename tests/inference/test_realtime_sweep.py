@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 from realtime_talk import RATE, TOKEN, Talk, model
+from slices import every
 
 from voicetrio import open_audio_sink
 from voicetrio.errors import SessionClosed
@@ -131,46 +132,42 @@ async def lost(it):
         it.server.options = old
 
 
-def every(number, seed):
-    return range(1 + seed % number, 10_000, number)
-
-
 @pytest.mark.parametrize("part", [connect, one_reply, interrupted_early, interrupted_late])
-async def test_a_part_cut_at_any_step_leaves_the_next_reply_exact(part, autojump_clock):
+async def test_a_part_cut_at_any_step_leaves_the_next_reply_exact(part, seed, autojump_clock):
     async with scenario(part) as play:
-        report = await sweep_target(play.with_a_next_turn)
+        report = await sweep_target(play.with_a_next_turn, steps=every(3, seed))
         report.raise_if_problems()
-    assert report.steps > 30
+    assert report.steps > 10
     assert play.cut > 0.5 * report.steps
 
 
 @pytest.mark.parametrize("part", [two_at_once, lost])
 @pytest.mark.parametrize("answer", ["interrupted", "none", "late"])
-async def test_a_part_cut_at_every_fifth_step_leaves_the_next_reply_exact(part, answer, seed, autojump_clock):
+async def test_a_part_cut_at_any_step_by_any_answer_leaves_the_next_reply_exact(part, answer, seed, autojump_clock):
     async with scenario(part, interrupt_answer=answer) as play:
-        report = await sweep_target(play.with_a_next_turn, steps=every(5, seed))
+        report = await sweep_target(play.with_a_next_turn, steps=every(9, seed))
         report.raise_if_problems()
-    assert play.cut > 10
+    assert play.cut > 5
 
 
 @pytest.mark.parametrize("part", [one_reply, two_at_once])
-async def test_a_part_interrupted_at_every_third_step_leaves_the_next_reply_exact(part, seed, autojump_clock):
+async def test_a_part_interrupted_at_any_step_leaves_the_next_reply_exact(part, seed, autojump_clock):
     async with scenario(part) as play:
-        report = await sweep_target(play.interrupted, steps=every(3, seed))
+        report = await sweep_target(play.interrupted, steps=every(7, seed))
         report.raise_if_problems()
-    assert play.cut > 10
+    assert play.cut > 5
 
 
 @pytest.mark.parametrize("part", [connect, one_reply, interrupted_late, the_user_speaks, lost])
-async def test_a_session_cancelled_at_every_third_step_leaves_nothing_behind(part, seed, autojump_clock):
+async def test_a_session_cancelled_at_any_step_leaves_nothing_behind(part, seed, autojump_clock):
     async with scenario(part) as play:
-        report = await sweep(play.alone, steps=every(3, seed))
+        report = await sweep(play.alone, steps=every(7, seed))
         report.raise_if_problems()
-    assert report.steps > 20
+    assert report.steps > 8
 
 
-async def test_a_session_left_while_it_speaks_and_cancelled_at_any_step(autojump_clock):
+async def test_a_session_left_while_it_speaks_and_cancelled_at_any_step(seed, autojump_clock):
     async with scenario(one_reply) as play:
-        report = await sweep(play.left_while_speaking)
+        report = await sweep(play.left_while_speaking, steps=every(3, seed))
         report.raise_if_problems()
-    assert report.steps > 80
+    assert report.steps > 26

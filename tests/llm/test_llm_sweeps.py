@@ -1,4 +1,4 @@
-"""The checkpoint sweep: a chat cancelled around every third step of every task, from another one on each time.
+"""The checkpoint sweep: a chat cancelled around every so-many-th step of every task, from another one on each time.
 
 Wherever it is cut the next chat on the same session is whole, and wherever the session is cut nothing is left behind.
 """
@@ -6,6 +6,7 @@ Wherever it is cut the next chat on the same session is whole, and wherever the 
 import pytest
 import trio
 from llm_tools import stage
+from slices import every
 
 from voicetrio.simulators.chat import ChatReply, ScriptedCall
 from voicetrio.testing import sweep, sweep_pairs, sweep_target
@@ -38,7 +39,7 @@ def rule(body):
     return ChatReply(text=body["messages"][-1]["content"])
 
 
-@pytest.mark.parametrize(("part", "least"), [(chat, 6), (warm, 1), (call_tools, 16)])
+@pytest.mark.parametrize(("part", "least"), [(chat, 2), (warm, 1), (call_tools, 6)])
 async def test_after_a_chat_that_is_cut_anywhere_the_next_one_is_whole(autojump_clock, part, least, seed):
     async with stage(rule=rule, **QUICK) as it:
         cut = 0
@@ -54,7 +55,7 @@ async def test_after_a_chat_that_is_cut_anywhere_the_next_one_is_whole(autojump_
                 async with session.chat("The next.") as reply:
                     assert await reply.read() == "The next."
 
-        report = await sweep_target(scenario, steps=range(1 + seed % 3, 10_000, 3))
+        report = await sweep_target(scenario, steps=every(3 if part is warm else 7, seed))
         report.raise_if_problems()
         assert cut >= least
         await trio.testing.wait_all_tasks_blocked()
@@ -73,12 +74,12 @@ async def test_a_session_that_is_cut_anywhere_leaves_nothing_behind(autojump_clo
             await trio.testing.wait_all_tasks_blocked()
             assert it.server.open_connections == 0
 
-        report = await sweep(scenario, check=check, steps=range(1 + seed % 3, 10_000, 3))
+        report = await sweep(scenario, check=check, steps=every(7, seed))
         report.raise_if_problems()
-        assert report.steps > 6
+        assert report.steps > 2
 
 
-async def test_two_cancellations_leave_nothing_behind(autojump_clock):
+async def test_two_cancellations_leave_nothing_behind(autojump_clock, seed):
     async with stage(rule=rule, first_token=0, tokens_per_second=None) as it:
 
         async def scenario(target):
@@ -86,19 +87,19 @@ async def test_two_cancellations_leave_nothing_behind(autojump_clock):
                 with target.scope():
                     await chat(session)
 
-        report = await sweep_pairs(scenario, steps=range(1, 1000, 12))  # all of them take a minute
+        report = await sweep_pairs(scenario, steps=every(29, seed, thorough=4))
         report.raise_if_problems()
         await trio.testing.wait_all_tasks_blocked()
         assert it.server.open_connections == 0
 
 
-async def test_a_chat_of_its_own_that_is_cut_anywhere_leaves_nothing_behind(autojump_clock):
+async def test_a_chat_of_its_own_that_is_cut_anywhere_leaves_nothing_behind(autojump_clock, seed):
     async with stage(**QUICK) as it:
 
         async def scenario():
             async with it.llm().chat("one two", dial=it.server.dial) as reply:
                 await reply.read()
 
-        (await sweep(scenario)).raise_if_problems()
+        (await sweep(scenario, steps=every(3, seed))).raise_if_problems()
         await trio.testing.wait_all_tasks_blocked()
         assert it.server.open_connections == 0
