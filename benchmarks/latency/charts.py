@@ -21,7 +21,7 @@ _NAMES = 150.0
 _RIGHT = 24.0
 _ROW = 30.0
 
-COLOURS = {entry.name: f"c{number}" for number, entry in enumerate(ENTRIES)}
+COLOURS = {name: f"c{number}" for number, name in enumerate(dict.fromkeys(entry.name for entry in ENTRIES))}
 """The class of each contender's colour."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from .processes import PEERS
+from .processes import PEERS, RECOGNIZER
 
 MS_PER_CHAR = 57
 """Milliseconds of audio for each character: a turn is seldom a whole number of frames, as in life."""
@@ -20,7 +20,7 @@ _TEXT = "all of this is one sentence that goes on and on so that somebody can cu
 
 @attrs.frozen
 class Entry:
-    """A contender of the run."""
+    """A contender of the run; one that speaks, listens and asks has an entry, and a process, for each."""
 
     name: str
     module: str
@@ -29,6 +29,7 @@ class Entry:
 
 
 _ALL = ("deepgram", "lmnt", "cartesia", "smallest")
+_MODEL = "chat"
 
 OURS = "voicetrio"
 ORIGINALS = "videosdk-agents"
@@ -41,14 +42,23 @@ ENTRIES = (
     Entry("cartesia-sdk", "latency.contenders.cartesia_sdk", PEERS, ("cartesia",)),
     Entry("bare aiohttp", "latency.contenders.floor_aiohttp", PEERS, ("deepgram",)),
     Entry("raw trio stream", "latency.contenders.floor_trio", sys.executable, ("deepgram",)),
+    Entry(OURS, "latency.contenders.ours_stt", sys.executable, (RECOGNIZER,)),
+    Entry(ORIGINALS, "latency.contenders.videosdk_stt", PEERS, (RECOGNIZER,)),
+    Entry("bare aiohttp", "latency.contenders.floor_aiohttp_stt", PEERS, (RECOGNIZER,)),
+    Entry(OURS, "latency.contenders.ours_llm", sys.executable, (_MODEL,)),
+    Entry(ORIGINALS, "latency.contenders.videosdk_llm", PEERS, (_MODEL,)),
+    Entry("openai-sdk", "latency.contenders.openai_sdk", PEERS, (_MODEL,)),
+    Entry("bare aiohttp", "latency.contenders.floor_aiohttp_llm", PEERS, (_MODEL,)),
 )
 FLOORS = ("bare aiohttp", "raw trio stream")
 
 BASE: dict[str, dict[str, object]] = {
-    "deepgram": {"flush_limit": 0, "characters_limit": 0, "session_limit": "none"},
-    "lmnt": {"reset_runs_on": "no"},
-    "cartesia": {"cancel": "immediate", "constant_fields": "any"},
-    "smallest": {},
+    "deepgram": {"flush_limit": 0, "characters_limit": 0, "session_limit": "none", "ms_per_char": MS_PER_CHAR},
+    "lmnt": {"reset_runs_on": "no", "ms_per_char": MS_PER_CHAR},
+    "cartesia": {"cancel": "immediate", "constant_fields": "any", "ms_per_char": MS_PER_CHAR},
+    "smallest": {"ms_per_char": MS_PER_CHAR},
+    RECOGNIZER: {},
+    _MODEL: {"first_token": 0},
 }
 """How each simulator behaves in every scenario: no limits, and cancelling works wherever the protocol has it."""
 
@@ -96,8 +106,9 @@ def scenarios(*, quick: bool) -> list[Scenario]:
     some = ("deepgram", "cartesia") if quick else _ALL
     burst, paced = {"speed": "inf", "first_audio": 0}, {"speed": 1, "first_audio": 0}
     brisk = {"speed": 4, "first_audio": 0}
+    everything = (*some, RECOGNIZER, _MODEL)
     return [
-        Scenario(name="import", do="prepare", rounds=1 if quick else 3, providers=some, fresh=True),
+        Scenario(name="import", do="prepare", rounds=1 if quick else 3, providers=everything, fresh=True),
         Scenario(
             name="cold",
             do="cold",
@@ -136,17 +147,14 @@ def scenarios(*, quick: bool) -> list[Scenario]:
         ),
         _receive("paced", paced, sessions=10, characters=44 if quick else 60, rounds=rounds, providers=some),
         _receive("burst", burst, sessions=1, characters=1053, rounds=rounds, providers=some),
-        *(
-            _many(sessions, rounds=1 if quick or sessions > 1 else 3)
-            for sessions in ((20,) if quick else (1, 20, 100, 500))
-        ),
+        *(_many(sessions, quick=quick, providers=some) for sessions in ((20,) if quick else (1, 20, 100, 500))),
         Scenario(
             name="idle",
             do="idle",
             options=paced,
-            command={"sessions": 20 if quick else 50, "text": "Hello."},
+            command={"sessions": 20 if quick else 50, "first": "Hello.", "text": text_of(100), "speak": 1.0},
             rounds=1,
-            providers=("deepgram",) if quick else ("deepgram", "cartesia"),
+            providers=some,
             fresh=True,
         ),
         Scenario(
@@ -158,6 +166,8 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             providers=("deepgram",) if quick else ("deepgram", "lmnt"),
             fresh=True,
         ),
+        _uplink(quick=quick, rounds=rounds),
+        *_questions(quick=quick, rounds=rounds),
     ]
 
 
@@ -192,14 +202,19 @@ def _receive(name: str, options: dict[str, object], **how: Any) -> Scenario:
     )
 
 
-def _many(sessions: int, rounds: int) -> Scenario:
+def _many(sessions: int, *, quick: bool, providers: tuple[str, ...]) -> Scenario:
+    # So many interruptions of each session that there are hundreds in all: fewer tell nothing of a 99th percentile.
+    turns = {1: 3, 20: 6 if quick else 8, 100: 3, 500: 1}[sessions]
     command = {
         "sessions": sessions,
-        "text": text_of(64),
-        "next": text_of(25),
+        "turns": turns,
+        "text": text_of(24),
+        "next": "and",
         "after": 4800,
-        "spread": 1.0,
-        "timeout": 8.0,
+        "wander": 0.2,
+        # All of them within a second would be more than the simulator's core can take, and thus measure that.
+        "spread": 4.0 if sessions > 100 else 1.0,
+        "seconds": 10.0,
     }
     return Scenario(
         name=f"many-{sessions}",
@@ -207,9 +222,44 @@ def _many(sessions: int, rounds: int) -> Scenario:
         # A little faster than it plays, so that the simulator's own drift makes no frame late.
         options={"speed": 1.05, "first_audio": 0, "frame_ms": 100},
         command=command,
-        rounds=rounds,
-        providers=("deepgram",),
+        rounds=2 if sessions == 20 and not quick else 1,
+        providers=providers,
         log=True,
-        fresh=True,
         timeout=90.0,
     )
+
+
+def _uplink(*, quick: bool, rounds: int) -> Scenario:
+    command = {"sessions": 10, "seconds": 2.0 if quick else 3.0, "lead": 10, "timeout": 15.0}
+    return Scenario(name="uplink", do="uplink", command=command, rounds=rounds, providers=(RECOGNIZER,))
+
+
+def _questions(*, quick: bool, rounds: int) -> list[Scenario]:
+    """The simulated model says what it is told; a word is a token."""
+    short, long = "tell " * 8, "word " * (100 if quick else 200)
+    ask = {"turns": 40 if quick else 100, "drop": 10, "text": short, "seconds": 2.0}
+    return [
+        Scenario(
+            name="ask",
+            do="warm",
+            options={"tokens_per_second": 1000},
+            command=ask,
+            rounds=rounds,
+            providers=(_MODEL,),
+        ),
+        _tokens("tokens", {"tokens_per_second": 100}, 10, long, rounds=rounds),
+        _tokens("tokenburst", {"tokens_per_second": "none"}, 1, long * 10, rounds=rounds),
+    ]
+
+
+def _tokens(name: str, options: dict[str, object], sessions: int, text: str, *, rounds: int) -> Scenario:
+    command = {
+        "sessions": sessions,
+        "text": text.strip(),
+        "first": "Hello there.",
+        "expected": len(text.strip()),
+        "tokens": text.count(" "),
+        "settle": 1.0,
+        "timeout": 20.0,
+    }
+    return Scenario(name=name, do="receive", options=options, command=command, rounds=rounds, providers=(_MODEL,))

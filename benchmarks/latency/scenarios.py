@@ -12,7 +12,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .contract import Connections, Contender, Flush, Heard, Job, Runtime, Speaker, now, resident
+from .contract import (
+    FRAME_BYTES,
+    FRAME_MS,
+    Connections,
+    Contender,
+    Flush,
+    Heard,
+    Job,
+    Model,
+    Runtime,
+    Speaker,
+    now,
+    resident,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,12 +60,16 @@ class Bench:
         """A fresh session."""
         return self.contender.session(self.command["provider"], self.command["url"], heard)
 
-    def speak(self, speaker: Speaker, text: str, heard: Heard) -> Job:
-        """Begin a turn; its end wakes whoever waits for its audio."""
+    async def say(self, speaker: Speaker | Model, text: str) -> None:
+        """Speak a text, or ask it."""
+        await (speaker.ask(text) if isinstance(speaker, Model) else speaker.speak(text))
+
+    def speak(self, speaker: Speaker | Model, text: str, heard: Heard) -> Job:
+        """Begin a turn; its end wakes whoever waits for what it brings."""
 
         async def turn() -> None:
             try:
-                await speaker.speak(text)
+                await self.say(speaker, text)
             finally:
                 heard.wake()
 
@@ -94,8 +111,11 @@ async def warm(bench: Bench) -> dict[str, Any]:
     whole: list[int] = []
     failed: list[str] = []
     enough = now() + int(bench.command["seconds"] * 1e9)
+    opened = bench.connections.opened
     async with bench.session(heard := bench.heard()) as speaker:
         for turn in range(bench.command["drop"] + bench.command["turns"]):
+            if turn == bench.command["drop"]:
+                opened = bench.connections.opened
             if turn > bench.command["drop"] + 4 and now() > enough:
                 break  # a contender that is slow at ending its turns has fewer of them
             began = now()
@@ -110,7 +130,12 @@ async def warm(bench: Bench) -> dict[str, Any]:
                     first.append(came - began)
             heard.chunks.clear()
             await bench.runtime.sleep(bench.command.get("pause", 0.002))
-    return {"first_ns": first, "whole_ns": whole, "failed": failed}
+    return {
+        "first_ns": first,
+        "whole_ns": whole,
+        "failed": failed,
+        "connections": bench.connections.opened - opened,
+    }
 
 
 async def stream(bench: Bench) -> dict[str, Any]:
@@ -145,21 +170,23 @@ async def interrupt(bench: Bench) -> dict[str, Any]:
     async with bench.session(heard := bench.heard()) as speaker:
         connected = bench.connections.opened - opened
         for _ in range(bench.command["turns"]):
-            turns.append(await _interrupt_once(bench, speaker, heard, len(turns)))
+            turns.append(await _interrupt_once(bench, speaker, heard, len(turns), bench.random))
             await bench.runtime.sleep(0.02)
         await bench.runtime.sleep(bench.command.get("rest", 0.3))  # what is late may still come
     total = bench.connections.opened - opened
     return {"turns": turns, "chunks": bench.export(heard), "connected": connected, "connections": total}
 
 
-async def _interrupt_once(bench: Bench, speaker: Speaker, heard: Heard, number: int) -> dict[str, Any]:
+async def _interrupt_once(
+    bench: Bench, speaker: Speaker, heard: Heard, number: int, chance: random.Random
+) -> dict[str, Any]:
     runtime, command = bench.runtime, bench.command
     label = command["label"] + number  # tells the simulator's log which turn its audio is of
-    goal = heard.samples + command["after"]
+    goal, began = heard.samples + command["after"], now()
     job = bench.speak(speaker, f"a{label:05} {command['text']}", heard)
     await runtime.within(PATIENCE, lambda: heard.until(goal))
     reached = heard.samples >= goal
-    await runtime.sleep(bench.random.uniform(0, 0.03))
+    await runtime.sleep(chance.uniform(0, command.get("wander", 0.03)))
     called = now()
     await speaker.interrupt()
     returned = now()
@@ -171,6 +198,7 @@ async def _interrupt_once(bench: Bench, speaker: Speaker, heard: Heard, number: 
     ended = await bench.finish(again)
     return {
         "label": label,
+        "began_ns": began,
         "called_ns": called,
         "returned_ns": returned,
         "freed_ns": job.ended if free else None,
@@ -262,11 +290,11 @@ def _speak_and_count(bench: Bench) -> Any:
         heard = bench.heard(keep=False)
         async with bench.session(heard) as speaker:
             for _ in range(bench.command.get("warm", 1)):
-                await speaker.speak(bench.command["first"])
+                await bench.say(speaker, bench.command["first"])
             before = heard.samples
             ready.set()
             await go.wait()
-            await speaker.speak(bench.command["text"])
+            await bench.say(speaker, bench.command["text"])
             # Some return before their audio has come: the scenario waits for all of it, up to its timeout.
             await bench.runtime.within(bench.command["settle"], lambda: heard.until(before + bench.command["expected"]))
             await leave()
@@ -276,45 +304,27 @@ def _speak_and_count(bench: Bench) -> Any:
 
 
 async def many(bench: Bench) -> dict[str, Any]:
-    """`sessions` at once in one process, each at real-time pace, with one interruption on the way."""
-    command = bench.command
+    """`sessions` at once in one process, each at real-time pace, each interrupted `turns` times on the way."""
+    command, runtime, opened = bench.command, bench.runtime, bench.connections.opened
     records: list[dict[str, Any]] = []
-    runtime, opened = bench.runtime, bench.connections.opened
     party = _Party(bench, command["sessions"])
+    enough = 0
 
     async def one(number: int) -> None:
-        pause = random.Random(f"{command.get('seed', 0)}/{number}")
-        label = command["label"] + number
+        chance = random.Random(f"{command.get('seed', 0)}/{number}")
         heard = bench.heard()
+        turns: list[dict[str, Any]] = []
         async with bench.session(heard) as speaker:
             party.ready[number].set()
             await party.go.wait()
-            await runtime.sleep(pause.uniform(0, command["spread"]))
-            began = now()
-            job = bench.speak(speaker, f"a{label:05} {command['text']}", heard)
-            await runtime.within(PATIENCE, lambda: heard.until(command["after"]))
-            await runtime.sleep(pause.uniform(0, command["spread"]))
-            called = now()
-            await speaker.interrupt()
-            returned = now()
-            free = await bench.finish(job)
-            asked = now()
-            again = bench.speak(speaker, f"b{label:05} {command['next']}", heard)
-            ended = await bench.finish(again, command["timeout"])
-            records.append(
-                {
-                    "label": label,
-                    "began_ns": began,
-                    "called_ns": called,
-                    "returned_ns": returned,
-                    "freed_ns": job.ended if free else None,
-                    "asked_ns": asked,
-                    "ended_ns": again.ended,
-                    "hung": [not free, False, not ended],
-                    "error": job.error or again.error,
-                    "heard": heard,
-                }
-            )
+            await runtime.sleep(chance.uniform(0, command["spread"]))
+            for turn in range(command["turns"]):
+                if turn and now() > enough:
+                    break  # a contender whose turns hang has fewer of them
+                place = number * command["turns"] + turn
+                turns.append(await _interrupt_once(bench, speaker, heard, place, chance))
+                await runtime.sleep(chance.uniform(0, 0.1))
+            records.append({"turns": turns, "heard": heard})
             await party.leave(number)
 
     jobs = []
@@ -325,9 +335,8 @@ async def many(bench: Bench) -> dict[str, Any]:
     await party.gathered(2 * PATIENCE)
     if errors := [job.error for job in jobs if job.error]:
         return {"error": errors[0]}
-    memory, tasks = resident(), runtime.tasks()
-    usage = await party.measure(command["timeout"] + 4 * PATIENCE)
-    spoken = resident()
+    enough = now() + int(command["seconds"] * 1e9)
+    usage = await party.measure(command["seconds"] + 6 * PATIENCE)
     for job in jobs:
         await bench.finish(job)
     for record in records:
@@ -335,31 +344,61 @@ async def many(bench: Bench) -> dict[str, Any]:
     return {
         "sessions": records,
         **usage,
-        "resident": memory,
-        "resident_speaking": spoken,
-        "tasks": tasks,
         "connections": bench.connections.opened - opened,
         "errors": [job.error for job in jobs if job.error][:3],
     }
 
 
+async def uplink(bench: Bench) -> dict[str, Any]:
+    """`sessions` at once listen to the same sound, given frame by frame at real-time pace."""
+    sound = Path(bench.command["sound"]).read_bytes()
+    frames = [sound[at : at + FRAME_BYTES] for at in range(0, len(sound), FRAME_BYTES)]
+    usage = await _measured(bench, [_listen(bench, frames) for _ in range(bench.command["sessions"])])
+    await bench.runtime.sleep(0.2)  # what is on its way arrives
+    return {**usage, "seconds": bench.command["sessions"] * len(frames) * FRAME_MS / 1000}
+
+
+def _listen(bench: Bench, frames: list[bytes]) -> Any:
+    async def work(ready: Any, go: Any, leave: Any) -> int:
+        heard = bench.heard(keep=False)
+        offset = bench.random.uniform(0, FRAME_MS / 1000)  # callers do not speak in step
+        async with bench.session(heard) as listener:
+            for _ in range(bench.command["lead"]):  # some connect with their first frame
+                await listener.give(bytes(FRAME_BYTES))
+                await bench.runtime.sleep(FRAME_MS / 1000)
+            ready.set()
+            await go.wait()
+            due = time.perf_counter() + offset
+            for frame in frames:
+                await bench.runtime.sleep(max(0.0, due - time.perf_counter()))
+                await listener.give(frame)
+                due += FRAME_MS / 1000
+            await leave()
+            await listener.end()
+            return heard.samples
+
+    return work
+
+
 async def idle(bench: Bench) -> dict[str, Any]:
-    """Bytes and tasks of a session that is connected and idle."""
+    """Bytes and tasks of a session that is connected and idle, and of one in the midst of a turn."""
+    runtime, command, count = bench.runtime, bench.command, bench.command["sessions"]
     async with bench.session(heard := bench.heard(keep=False)) as speaker:  # what is made once is made now
-        await speaker.speak(bench.command["text"])
+        await bench.say(speaker, command["first"])
     del heard, speaker
-    return {"idle": await _growth(bench)}
-
-
-async def _growth(bench: Bench) -> dict[str, float]:
-    runtime, count = bench.runtime, bench.command["sessions"]
-    over = runtime.event()
+    go, over = runtime.event(), runtime.event()
+    spoken: list[Heard] = []
 
     async def one(ready: Any) -> None:
         heard = bench.heard(keep=False)
-        async with bench.session(heard):
+        async with bench.session(heard) as speaker:
             ready.set()
+            await go.wait()
+            spoken.append(heard)
+            job = bench.speak(speaker, command["text"], heard)
             await over.wait()
+            job.cancel()
+            await bench.finish(job, 1.0)
 
     gc.collect()
     before, tasks = resident(), runtime.tasks()
@@ -368,12 +407,25 @@ async def _growth(bench: Bench) -> dict[str, float]:
         ready = runtime.event()
         jobs.append(runtime.start(lambda ready=ready: one(ready)))
         await runtime.within(PATIENCE, ready.wait)
-    gc.collect()
-    used, more = resident() - before, runtime.tasks() - tasks
+    found = {"idle": _growth(bench, before, tasks)}
+    go.set()
+    await runtime.sleep(command["speak"])
+    speaking = sum(bool(heard.samples) for heard in spoken)
+    found["speaking"] = _growth(bench, before, tasks)
     over.set()
     for job in jobs:
         await bench.finish(job)
-    return {"bytes": used / count, "tasks": more / count}
+    errors = [f"only {speaking} of {count} sessions spoke"] if speaking < count else []
+    return {**found, "errors": errors + [job.error for job in jobs if job.error][:3]}
+
+
+def _growth(bench: Bench, bytes_before: int, tasks_before: int) -> dict[str, float]:
+    gc.collect()
+    count = bench.command["sessions"]
+    return {
+        "bytes": (resident() - bytes_before) / count,
+        "tasks": (bench.runtime.tasks() - tasks_before) / count,
+    }
 
 
 async def close(bench: Bench) -> dict[str, Any]:
@@ -408,6 +460,7 @@ SCENARIOS: dict[str, Callable[[Bench], Awaitable[dict[str, Any]]]] = {
     "interrupt": interrupt,
     "receive": receive,
     "many": many,
+    "uplink": uplink,
     "idle": idle,
     "close": close,
 }

@@ -111,9 +111,12 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """``ahead``, ``behind`` or ``even``; by the interval of the ratio, or by the counts themselves."""
-        if self.row.metric.counted:
+        metric = self.row.metric
+        if metric.counted:
             mine, other = self.ours.value.value, self.theirs.value.value
-            return "even" if mine == other or math.isnan(mine + other) else "ahead" if mine < other else "behind"
+            if metric.better == "none" or mine == other or math.isnan(mine + other):
+                return "even"
+            return "ahead" if (mine < other) == (metric.better == "less") else "behind"
         if self.theirs.ratio is None or math.isnan(self.theirs.ratio.low):
             return "even"
         return "ahead" if self.theirs.ratio.high < 1 else "behind" if self.theirs.ratio.low > 1 else "even"
