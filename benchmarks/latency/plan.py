@@ -104,11 +104,17 @@ def scenarios(*, quick: bool) -> list[Scenario]:
     """The scenarios of a run, in order."""
     rounds = 2 if quick else 3
     some = ("deepgram", "cartesia") if quick else _ALL
+    few = ("deepgram",) if quick else ("deepgram", "cartesia")
     burst, paced = {"speed": "inf", "first_audio": 0}, {"speed": 1, "first_audio": 0}
     brisk = {"speed": 4, "first_audio": 0}
-    everything = (*some, RECOGNIZER, _MODEL)
     return [
-        Scenario(name="import", do="prepare", rounds=1 if quick else 3, providers=everything, fresh=True),
+        Scenario(
+            name="import",
+            do="prepare",
+            rounds=1 if quick else 2,
+            providers=(*(few if quick else some), RECOGNIZER, _MODEL),
+            fresh=True,
+        ),
         Scenario(
             name="cold",
             do="cold",
@@ -118,26 +124,19 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             providers=some,
         ),
         _warm("warm", {"speed": 20, "first_audio": 0}, quick=quick, rounds=rounds, providers=some),
-        _warm("warmburst", burst, quick=quick, rounds=rounds, providers=some),
+        _warm("warmburst", burst, quick=quick, rounds=rounds, providers=few),
         _interruptions("interrupt", brisk, quick=quick, providers=some),
-        _interruptions(
-            "runon",
-            {**brisk, "reset_runs_on": "yes"},
-            quick=quick,
-            providers=tuple(each for each in some if each == "lmnt"),
-        ),
-        _interruptions(
-            "runon",
-            {**brisk, "cancel": "run_on"},
-            quick=quick,
-            providers=("cartesia",),
+        *(
+            _interruptions("runon", {**brisk, **options}, quick=quick, providers=(provider,))
+            for provider, options in (("lmnt", {"reset_runs_on": "yes"}), ("cartesia", {"cancel": "run_on"}))
+            if provider in some
         ),
         Scenario(
             name="stream",
             do="stream",
             options=burst,
             command={
-                "turns": 2 if quick else 5,
+                "turns": 2 if quick else 3,
                 "gap": 0.1,
                 "sentences": ["This is the first. ", "Here is the second. ", "That was all. "],
             },
@@ -145,23 +144,29 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             providers=some,
             log=True,
         ),
-        _receive("paced", paced, sessions=10, characters=44 if quick else 60, rounds=rounds, providers=some),
+        _receive("paced", paced, sessions=10, characters=18 if quick else 30, rounds=rounds, providers=some),
         _receive("burst", burst, sessions=1, characters=1053, rounds=rounds, providers=some),
         *(_many(sessions, quick=quick, providers=some) for sessions in ((20,) if quick else (1, 20, 100, 500))),
         Scenario(
             name="idle",
             do="idle",
             options=paced,
-            command={"sessions": 20 if quick else 50, "first": "Hello.", "text": text_of(100), "speak": 1.0},
+            command={
+                "sessions": 20 if quick else 50,
+                "first": "Hi.",
+                "text": text_of(40),
+                "after": 4800,
+                "speak": 1.0,
+            },
             rounds=1,
-            providers=some,
+            providers=few,
             fresh=True,
         ),
         Scenario(
             name="close",
             do="close",
             options={**paced, "never_close": "yes"},
-            command={"turns": 1, "text": text_of(100), "timeout": 4.0 if quick else 12.0},
+            command={"turns": 1, "text": text_of(100), "timeout": 4.0 if quick else 6.0},
             rounds=1,
             providers=("deepgram",) if quick else ("deepgram", "lmnt"),
             fresh=True,
@@ -172,7 +177,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
 
 
 def _interruptions(name: str, options: dict[str, object], *, quick: bool, providers: tuple[str, ...]) -> Scenario:
-    command = {"turns": 4 if quick else 8, "text": text_of(54), "next": "and now", "after": 4800}
+    command = {"turns": 4 if quick else 6, "text": text_of(54), "next": "and now", "after": 4800}
     rounds = 2 if quick or name == "runon" else 3
     return Scenario(
         name=name, do="interrupt", options=options, command=command, rounds=rounds, providers=providers, log=True
@@ -180,7 +185,7 @@ def _interruptions(name: str, options: dict[str, object], *, quick: bool, provid
 
 
 def _warm(name: str, options: dict[str, object], *, quick: bool, rounds: int, providers: tuple[str, ...]) -> Scenario:
-    command = {"turns": 40 if quick else 100, "drop": 10, "text": "Hello there.", "seconds": 1.0 if quick else 1.5}
+    command = {"turns": 40 if quick else 100, "drop": 10, "text": "Hello there.", "seconds": 0.5 if quick else 1.0}
     return Scenario(name=name, do="warm", options=options, command=command, rounds=rounds, providers=providers)
 
 
@@ -204,16 +209,16 @@ def _receive(name: str, options: dict[str, object], **how: Any) -> Scenario:
 
 def _many(sessions: int, *, quick: bool, providers: tuple[str, ...]) -> Scenario:
     # So many interruptions of each session that there are hundreds in all: fewer tell nothing of a 99th percentile.
-    turns = {1: 3, 20: 6 if quick else 8, 100: 3, 500: 1}[sessions]
+    turns = {1: 3, 20: 5 if quick else 7, 100: 2, 500: 1}[sessions]
     command = {
         "sessions": sessions,
         "turns": turns,
         "text": text_of(24),
         "next": "and",
         "after": 4800,
-        "wander": 0.2,
+        "wander": 0.1,
         # All of them within a second would be more than the simulator's core can take, and thus measure that.
-        "spread": 4.0 if sessions > 100 else 1.0,
+        "spread": 3.0 if sessions > 100 else 1.0,
         "seconds": 10.0,
     }
     return Scenario(
@@ -230,14 +235,14 @@ def _many(sessions: int, *, quick: bool, providers: tuple[str, ...]) -> Scenario
 
 
 def _uplink(*, quick: bool, rounds: int) -> Scenario:
-    command = {"sessions": 10, "seconds": 2.0 if quick else 3.0, "lead": 10, "timeout": 15.0}
+    command = {"sessions": 10, "seconds": 1.5 if quick else 2.0, "lead": 10, "timeout": 15.0}
     return Scenario(name="uplink", do="uplink", command=command, rounds=rounds, providers=(RECOGNIZER,))
 
 
 def _questions(*, quick: bool, rounds: int) -> list[Scenario]:
     """The simulated model says what it is told; a word is a token."""
-    short, long = "tell " * 8, "word " * (100 if quick else 200)
-    ask = {"turns": 40 if quick else 100, "drop": 10, "text": short, "seconds": 2.0}
+    short, long = "tell " * 8, "word " * 100
+    ask = {"turns": 40 if quick else 100, "drop": 10, "text": short, "seconds": 1.0}
     return [
         Scenario(
             name="ask",

@@ -108,7 +108,10 @@ class Run:
         try:
             for scenario in self._plan:
                 if provider in scenario.providers:
+                    began = time.perf_counter()
                     self._run_scenario(scenario, provider, workers)
+                    took = self.results.meta.setdefault("took", {})
+                    took[scenario.name] = took.get(scenario.name, 0.0) + time.perf_counter() - began
         finally:
             for worker in workers.values():
                 worker.kill()

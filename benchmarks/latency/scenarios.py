@@ -6,6 +6,7 @@ statistics and the reading of tags to the process that asked.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import random
 import time
@@ -381,51 +382,64 @@ def _listen(bench: Bench, frames: list[bytes]) -> Any:
 
 
 async def idle(bench: Bench) -> dict[str, Any]:
-    """Bytes and tasks of a session that is connected and idle, and of one in the midst of a turn."""
+    """Bytes and tasks of a session that is connected and idle, and of one in the midst of a turn.
+
+    Half of the sessions are opened beforehand, so that what is made once is there, and holes in the heap are filled.
+    """
     runtime, command, count = bench.runtime, bench.command, bench.command["sessions"]
-    async with bench.session(heard := bench.heard(keep=False)) as speaker:  # what is made once is made now
-        await bench.say(speaker, command["first"])
-    del heard, speaker
     go, over = runtime.event(), runtime.event()
     spoken: list[Heard] = []
 
     async def one(ready: Any) -> None:
         heard = bench.heard(keep=False)
         async with bench.session(heard) as speaker:
+            await bench.say(speaker, command["first"])
             ready.set()
+            before = heard.samples
             await go.wait()
-            spoken.append(heard)
             job = bench.speak(speaker, command["text"], heard)
+            await bench.runtime.within(command["speak"], lambda: heard.until(before + command["after"]))
+            if heard.samples > before:
+                spoken.append(heard)
             await over.wait()
             job.cancel()
             await bench.finish(job, 1.0)
 
-    gc.collect()
-    before, tasks = resident(), runtime.tasks()
-    jobs = []
-    for _ in range(count):
-        ready = runtime.event()
-        jobs.append(runtime.start(lambda ready=ready: one(ready)))
-        await runtime.within(PATIENCE, ready.wait)
-    found = {"idle": _growth(bench, before, tasks)}
+    jobs: list[Job] = []
+
+    async def open_more() -> None:
+        ready = [runtime.event() for _ in range(count)]
+        for event in ready:
+            jobs.append(runtime.start(lambda event=event: one(event)))
+            await runtime.within(PATIENCE, event.wait)
+
+    await open_more()
+    before = _footprint(bench)
+    await open_more()
+    connected = _footprint(bench)
     go.set()
     await runtime.sleep(command["speak"])
-    speaking = sum(bool(heard.samples) for heard in spoken)
-    found["speaking"] = _growth(bench, before, tasks)
+    speaking = _footprint(bench)
     over.set()
     for job in jobs:
         await bench.finish(job)
-    errors = [f"only {speaking} of {count} sessions spoke"] if speaking < count else []
-    return {**found, "errors": errors + [job.error for job in jobs if job.error][:3]}
-
-
-def _growth(bench: Bench, bytes_before: int, tasks_before: int) -> dict[str, float]:
-    gc.collect()
-    count = bench.command["sessions"]
+    errors = [f"only {len(spoken)} of {2 * count} sessions spoke"] if len(spoken) < 2 * count else []
+    bytes_, tasks = ((after - begin) / count for after, begin in zip(connected, before, strict=True))
+    more_bytes, more_tasks = ((after - begin) / count / 2 for after, begin in zip(speaking, connected, strict=True))
     return {
-        "bytes": (resident() - bytes_before) / count,
-        "tasks": (bench.runtime.tasks() - tasks_before) / count,
+        "idle": {"bytes": bytes_, "tasks": tasks},
+        "speaking": {"bytes": bytes_ + more_bytes, "tasks": tasks + more_tasks},
+        "errors": errors + [job.error for job in jobs if job.error][:3],
     }
+
+
+def _footprint(bench: Bench) -> tuple[int, int]:
+    """Bytes of memory and tasks; what was freed is given back first."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
+    return resident(), bench.runtime.tasks()
 
 
 async def close(bench: Bench) -> dict[str, Any]:

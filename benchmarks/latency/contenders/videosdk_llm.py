@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class VideoSDKLLM(Contender):
-    """``inference.LLM.google().chat()``."""
+    """``inference.LLM().chat()``."""
 
     name = "videosdk-agents"
     runtime = "asyncio"
@@ -30,7 +30,7 @@ class VideoSDKLLM(Contender):
     @asynccontextmanager
     async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Model, None]:  # noqa: ARG002
         origin = url.removesuffix("/v1")
-        model = self._make.google(model_id="simulated", base_url=origin, auth_token="benchmark")  # noqa: S106
+        model = self._make(provider="google", model_id="simulated", base_url=origin, auth_token="benchmark")  # noqa: S106
         try:
             yield _Model(model, self, heard)
         finally:
