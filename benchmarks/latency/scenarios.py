@@ -411,6 +411,7 @@ async def idle(bench: Bench) -> dict[str, Any]:
         ready = [runtime.event() for _ in range(count)]
         for event in ready:
             jobs.append(runtime.start(lambda event=event: one(event)))
+        for event in ready:
             await runtime.within(PATIENCE, event.wait)
 
     await open_more()
