@@ -96,9 +96,7 @@ class Contender(ABC):
         """Import the library, as an application that uses this provider would; timed, called once."""
 
     @abstractmethod
-    def session(
-        self, provider: str, url: str, heard: Heard
-    ) -> AbstractAsyncContextManager[Speaker] | AbstractAsyncContextManager[Listener] | AbstractAsyncContextManager[Model]:
+    def session(self, provider: str, url: str, heard: Heard) -> AbstractAsyncContextManager[Speaker | Listener | Model]:
         """Open a session, connected as far as the library can connect beforehand; `heard` is told of all that comes."""
 
     def decode(self, data: Any) -> bytes:

@@ -75,7 +75,6 @@ METRICS: tuple[Metric, ...] = (
         "interruption: call → next turn's first sample",
         "ms",
         "The next turn is asked for as soon as the interrupted one's task is free.",
-        goal="p99 ≤ 5 ms at 20 sessions",
     ),
     Metric("interrupt.stale", "stale samples", "samples", "Of the old turn, after the call returned.", True, "0"),
     Metric("interrupt.lost", "lost samples", "samples", "Missing before the cut, or in the next turn.", True, "0"),

@@ -149,8 +149,8 @@ def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
     )
     yield (
         "<nav><a href='#exact'>Exactness</a><a href='#timeline'>One interruption</a><a href='#distributions'>"
-        "Distributions</a><a href='#growth'>Growth</a><a href='#listening'>Listening</a><a href='#models'>Language models"
-        "</a><a href='#memory'>Memory</a><a href='#ratios'>All ratios</a>"
+        "Distributions</a><a href='#growth'>Growth</a><a href='#listening'>Listening</a><a href='#models'>"
+        "Language models</a><a href='#memory'>Memory</a><a href='#ratios'>All ratios</a>"
         "<a href='#method'>Method</a></nav>"
     )
 
@@ -178,8 +178,8 @@ def _listening(all_rows: list[Row]) -> Iterator[str]:
 def _models(all_rows: list[Row]) -> Iterator[str]:
     yield "<h2 id='models'>Language models</h2>"
     yield (
-        "<p>An OpenAI-compatible model that answers at once. A token's CPU is measured with ten answers under way, each "
-        "with 100 tokens a second, and with one whose tokens come as fast as they are taken. Medians.</p>"
+        "<p>An OpenAI-compatible model that answers at once. A token's CPU is measured with ten answers under way, "
+        "each with 100 tokens a second, and with one whose tokens come as fast as they are taken. Medians.</p>"
     )
     yield from _table(all_rows, _MODELS)
 
@@ -274,9 +274,9 @@ def _growth(results: Results) -> Iterator[str]:
 
 
 def _of(rounds: Rounds, q: float | None) -> float:
-    if q is not None:
-        return quantile(rounds, q)
     figures = [figure for each in rounds for figure in each]
+    if q is not None:
+        return quantile(rounds, q) if q <= 0.5 or len(figures) >= ENOUGH else float("nan")
     return sum(figures) / len(figures) if figures else float("nan")
 
 
@@ -285,8 +285,8 @@ def _ratios(compared: list[Comparison]) -> Iterator[str]:
     yield (
         "<p>Ours over theirs: below 1, voicetrio is ahead. In brackets the interval that holds 95 % of 1,000 bootstrap "
         "draws over rounds. <span class='ahead'>Green</span>: the whole interval is below 1. <span class='behind'>Red"
-        f"</span>: above. Of counts, and of decibels, the mean is shown, and no ratio; of fewer than {ENOUGH} figures no "
-        "99th percentile.</p>"
+        f"</span>: above. Of counts, and of decibels, the mean is shown, and no ratio; of fewer than {ENOUGH} figures "
+        "no 99th percentile.</p>"
     )
     yield "<div class='scroll'><table><tr><th>provider</th><th>beside</th><th class='n'>ours</th>"
     yield "<th class='n'>theirs</th><th class='n'>ratio of medians</th><th class='n'>our p99</th>"

@@ -84,6 +84,10 @@ class Bench:
         await self.runtime.within(1.0, job.done.wait)
         return False
 
+    def sound(self) -> bytes:
+        """What a recognizer is given."""
+        return Path(self.command["sound"]).read_bytes()
+
     def export(self, heard: Heard) -> list[tuple[int, int]]:
         """Write the audio to the file that the command names; when which samples came."""
         with Path(self.command["pcm"]).open("ab") as file:
@@ -352,7 +356,7 @@ async def many(bench: Bench) -> dict[str, Any]:
 
 async def uplink(bench: Bench) -> dict[str, Any]:
     """`sessions` at once listen to the same sound, given frame by frame at real-time pace."""
-    sound = Path(bench.command["sound"]).read_bytes()
+    sound = bench.sound()
     frames = [sound[at : at + FRAME_BYTES] for at in range(0, len(sound), FRAME_BYTES)]
     usage = await _measured(bench, [_listen(bench, frames) for _ in range(bench.command["sessions"])])
     await bench.runtime.sleep(0.2)  # what is on its way arrives
@@ -409,8 +413,7 @@ async def idle(bench: Bench) -> dict[str, Any]:
 
     async def open_more() -> None:
         ready = [runtime.event() for _ in range(count)]
-        for event in ready:
-            jobs.append(runtime.start(lambda event=event: one(event)))
+        jobs.extend(runtime.start(lambda event=event: one(event)) for event in ready)
         for event in ready:
             await runtime.within(PATIENCE, event.wait)
 

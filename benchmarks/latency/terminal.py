@@ -82,6 +82,6 @@ def markdown(results: Results) -> str:
         if each.other in FLOORS:
             continue
         figures = [number(cell.value.value) for cell in (each.ours, each.theirs)]
-        columns = [f"{each.row.title} ({each.row.metric.unit})", each.row.provider, each.other, *figures, *_columns(each)]
-        lines.append(f"| {' | '.join(columns)} |")
+        title = f"{each.row.title} ({each.row.metric.unit})"
+        lines.append(f"| {' | '.join([title, each.row.provider, each.other, *figures, *_columns(each)])} |")
     return "\n".join(lines) + "\n"

@@ -30,7 +30,7 @@ class VideoSDKLLM(Contender):
     @asynccontextmanager
     async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Model, None]:  # noqa: ARG002
         origin = url.removesuffix("/v1")
-        model = self._make(provider="google", model_id="simulated", base_url=origin, auth_token="benchmark")  # noqa: S106
+        model = self._make(provider="google", model_id="simulated", base_url=origin, auth_token="benchmark")
         try:
             yield _Model(model, self, heard)
         finally:
