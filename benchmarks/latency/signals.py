@@ -21,6 +21,8 @@ SILENCE = 0.1
 BANDS = {"snr_db": (50.0, 5500.0), "wide_db": (50.0, 7000.0)}
 """In Hz: where any resampler should be transparent, and where it shows how early its filter falls."""
 
+_FINE = 16
+
 
 @lru_cache(maxsize=4)
 def voice(seconds: float) -> bytes:
@@ -56,7 +58,8 @@ def ratio(arrived: bytes, wanted: NDArray[np.float64], band: tuple[float, float]
     size = 1 << int(len(sound) + len(wanted) - 1).bit_length()
     there, here = np.fft.rfft(sound, size), np.fft.rfft(wanted, size)
     turn = 2 * np.pi * np.arange(size // 2 + 1) / size
-    shift = int(np.argmax(np.fft.irfft(there * here.conj(), size)))
+    # Between the samples, too: the peak of a tone may lie halfway.
+    shift = int(np.argmax(np.fft.irfft(there * here.conj(), _FINE * size))) / _FINE
     here = here * np.exp(-1j * turn * shift)
     inside = (turn >= 2 * np.pi * band[0] / SENT_RATE) & (turn <= 2 * np.pi * band[1] / SENT_RATE)
     there, here, turn = there[inside], here[inside], turn[inside]
