@@ -36,19 +36,19 @@ ORIGINALS = "videosdk-agents"
 
 ENTRIES = (
     Entry(OURS, "latency.contenders.ours", sys.executable, _ALL),
+    Entry(OURS, "latency.contenders.ours_stt", sys.executable, (RECOGNIZER,)),
+    Entry(OURS, "latency.contenders.ours_llm", sys.executable, (_MODEL,)),
     Entry(ORIGINALS, "latency.contenders.videosdk_agents", PEERS, _ALL),
+    Entry(ORIGINALS, "latency.contenders.videosdk_stt", PEERS, (RECOGNIZER,)),
+    Entry(ORIGINALS, "latency.contenders.videosdk_llm", PEERS, (_MODEL,)),
     Entry("deepgram-sdk", "latency.contenders.deepgram_sdk", PEERS, ("deepgram",)),
     Entry("lmnt-sdk", "latency.contenders.lmnt_sdk", PEERS, ("lmnt",)),
     Entry("cartesia-sdk", "latency.contenders.cartesia_sdk", PEERS, ("cartesia",)),
-    Entry("bare aiohttp", "latency.contenders.floor_aiohttp", PEERS, ("deepgram",)),
-    Entry("raw trio stream", "latency.contenders.floor_trio", sys.executable, ("deepgram",)),
-    Entry(OURS, "latency.contenders.ours_stt", sys.executable, (RECOGNIZER,)),
-    Entry(ORIGINALS, "latency.contenders.videosdk_stt", PEERS, (RECOGNIZER,)),
-    Entry("bare aiohttp", "latency.contenders.floor_aiohttp_stt", PEERS, (RECOGNIZER,)),
-    Entry(OURS, "latency.contenders.ours_llm", sys.executable, (_MODEL,)),
-    Entry(ORIGINALS, "latency.contenders.videosdk_llm", PEERS, (_MODEL,)),
     Entry("openai-sdk", "latency.contenders.openai_sdk", PEERS, (_MODEL,)),
+    Entry("bare aiohttp", "latency.contenders.floor_aiohttp", PEERS, ("deepgram",)),
+    Entry("bare aiohttp", "latency.contenders.floor_aiohttp_stt", PEERS, (RECOGNIZER,)),
     Entry("bare aiohttp", "latency.contenders.floor_aiohttp_llm", PEERS, (_MODEL,)),
+    Entry("raw trio stream", "latency.contenders.floor_trio", sys.executable, ("deepgram",)),
 )
 FLOORS = ("bare aiohttp", "raw trio stream")
 
@@ -111,8 +111,8 @@ def scenarios(*, quick: bool) -> list[Scenario]:
         Scenario(
             name="import",
             do="prepare",
-            rounds=1 if quick else 2,
-            providers=(*(few if quick else some), RECOGNIZER, _MODEL),
+            rounds=1 if quick else 3,
+            providers=(*few, RECOGNIZER, _MODEL),
             fresh=True,
         ),
         Scenario(

@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 from . import charts
-from .metrics import BY_KEY
+from .metrics import BY_KEY, Metric
 from .plan import BASE, FLOORS
 from .stats import Rounds, quantile
 from .summary import ENOUGH, Comparison, Row, comparisons, number, rows, span
@@ -53,11 +53,11 @@ _MEMORY = ("idle.kib", "idle.tasks", "speaking.kib", "speaking.tasks")
 
 _STYLE = """
 :root { --paper: #fff; --ink: #1b1f24; --soft: #59636e; --rule: #d8dee4; --band: #f6f8fa; --good: #116329;
-  --bad: #b3261e; --c0: #0b57d0; --c1: #c2410c; --c2: #7c3aed; --c3: #0f766e; --c4: #a21caf; --c5: #6b7280;
-  --c6: #92790b; --c7: #9f1239; --next: #0b57d0; --old: #8b949e; }
+  --bad: #b3261e; --c0: #0b57d0; --c1: #c2410c; --c2: #7c3aed; --c3: #0f766e; --c4: #a21caf; --c5: #be185d;
+  --c6: #6b7280; --c7: #92790b; --next: #0b57d0; --old: #8b949e; }
 @media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --ink: #e6edf3; --soft: #9198a1; --rule: #30363d;
   --band: #161b22; --good: #56d364; --bad: #ff7b72; --c0: #79b8ff; --c1: #ffa657; --c2: #c4a7ff; --c3: #4fd1c5;
-  --c4: #f0a6ff; --c5: #a8b1bb; --c6: #e3c341; --c7: #ff9eb5; --next: #79b8ff; --old: #8b949e; } }
+  --c4: #f0a6ff; --c5: #ff9eb5; --c6: #a8b1bb; --c7: #e3c341; --next: #79b8ff; --old: #8b949e; } }
 * { box-sizing: border-box; }
 body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 1000px;
   margin: 0 auto; padding: 24px 20px 80px; }
@@ -198,7 +198,7 @@ def _table(all_rows: list[Row], keys: tuple[str, ...]) -> Iterator[str]:
         return
     shown = [key for key in keys if any(key == metric for metric, _ in found)]
     yield "<div class='scroll'><table><tr><th>provider</th><th>contender</th>"
-    yield "".join(f"<th class='n'>{_safe(BY_KEY[key].title)}, {_safe(BY_KEY[key].unit)}</th>" for key in shown)
+    yield "".join(f"<th class='n'>{_safe(_headed(BY_KEY[key]))}</th>" for key in shown)
     yield "</tr>"
     for provider in dict.fromkeys(provider for _, provider in found):
         names = dict.fromkeys(name for key in shown if (key, provider) in found for name in found[key, provider].cells)
@@ -214,6 +214,11 @@ def _table(all_rows: list[Row], keys: tuple[str, ...]) -> Iterator[str]:
     yield "</table></div>"
 
 
+def _headed(metric: Metric) -> str:
+    """Title and unit, unless the title tells it."""
+    return metric.title if metric.unit in metric.title else f"{metric.title}, {metric.unit}"
+
+
 def _timelines(results: Results) -> Iterator[str]:
     yield "<h2 id='timeline'>One interruption, as it went</h2>"
     yield (
@@ -224,6 +229,8 @@ def _timelines(results: Results) -> Iterator[str]:
         "turn that was asked for next.</span> "
         "The dashed line is the call.</p>"
     )
+    if not results.timelines:
+        yield "<p>No interruption was recorded.</p>"
     for provider, timelines in results.timelines.items():
         yield f"<h3>{_safe(provider)}</h3>{charts.interruption(timelines, f'One interruption, {provider}')}"
 
@@ -285,8 +292,8 @@ def _ratios(compared: list[Comparison]) -> Iterator[str]:
     yield (
         "<p>Ours over theirs: below 1, voicetrio is ahead. In brackets the interval that holds 95 % of 1,000 bootstrap "
         "draws over rounds. <span class='ahead'>Green</span>: the whole interval is below 1. <span class='behind'>Red"
-        f"</span>: above. Of counts, and of decibels, the mean is shown, and no ratio; of fewer than {ENOUGH} figures "
-        "no 99th percentile.</p>"
+        f"</span>: above. Of counts, memory and decibels the mean is shown, and no ratio; of fewer than {ENOUGH} "
+        "figures no 99th percentile.</p>"
     )
     yield "<div class='scroll'><table><tr><th>provider</th><th>beside</th><th class='n'>ours</th>"
     yield "<th class='n'>theirs</th><th class='n'>ratio of medians</th><th class='n'>our p99</th>"
