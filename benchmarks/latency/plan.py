@@ -107,6 +107,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
     few = ("deepgram",) if quick else ("deepgram", "cartesia")
     burst, paced = {"speed": "inf", "first_audio": 0}, {"speed": 1, "first_audio": 0}
     brisk = {"speed": 4, "first_audio": 0}
+    others = [] if quick else _variants(brisk, burst, few)
     return [
         Scenario(
             name="import",
@@ -124,13 +125,8 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             providers=some,
         ),
         _warm("warm", {"speed": 20, "first_audio": 0}, quick=quick, rounds=rounds, providers=some),
-        _warm("warmburst", burst, quick=quick, rounds=rounds, providers=few),
-        _interruptions("interrupt", brisk, quick=quick, providers=some),
-        *(
-            _interruptions("runon", {**brisk, **options}, quick=quick, providers=(provider,))
-            for provider, options in (("lmnt", {"reset_runs_on": "yes"}), ("cartesia", {"cancel": "run_on"}))
-            if provider in some
-        ),
+        _interruptions("interrupt", brisk, turns=3 if quick else 6, rounds=rounds, providers=some),
+        *others,
         Scenario(
             name="stream",
             do="stream",
@@ -140,19 +136,22 @@ def scenarios(*, quick: bool) -> list[Scenario]:
                 "gap": 0.1,
                 "sentences": ["This is the first. ", "Here is the second. ", "That was all. "],
             },
-            rounds=rounds,
+            rounds=1 if quick else 2,
             providers=some,
             log=True,
         ),
-        _receive("paced", paced, sessions=10, characters=18 if quick else 30, rounds=rounds, providers=some),
-        _receive("burst", burst, sessions=1, characters=1053, rounds=rounds, providers=some),
-        *(_many(sessions, quick=quick, providers=some) for sessions in ((20,) if quick else (1, 20, 100, 500))),
+        _receive("paced", paced, sessions=10, characters=14 if quick else 24, rounds=rounds, providers=some),
+        _receive("burst", burst, sessions=1, characters=1053, rounds=1 if quick else 3, providers=some),
+        *(
+            _many(sessions, quick=quick, providers=few if quick else some)
+            for sessions in ((20,) if quick else (1, 20, 100, 500))
+        ),
         Scenario(
             name="idle",
             do="idle",
             options=paced,
             command={
-                "sessions": 20 if quick else 50,
+                "sessions": 10 if quick else 50,
                 "first": "Hi.",
                 "text": text_of(40),
                 "after": 4800,
@@ -166,7 +165,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             name="close",
             do="close",
             options={**paced, "never_close": "yes"},
-            command={"turns": 1, "text": text_of(100), "timeout": 4.0 if quick else 6.0},
+            command={"turns": 1, "text": text_of(100), "timeout": 2.0 if quick else 6.0},
             rounds=1,
             providers=("deepgram",) if quick else ("deepgram", "lmnt"),
             fresh=True,
@@ -176,9 +175,22 @@ def scenarios(*, quick: bool) -> list[Scenario]:
     ]
 
 
-def _interruptions(name: str, options: dict[str, object], *, quick: bool, providers: tuple[str, ...]) -> Scenario:
-    command = {"turns": 4 if quick else 6, "text": text_of(54), "next": "and now", "after": 4800}
-    rounds = 2 if quick or name == "runon" else 3
+def _variants(brisk: dict[str, object], burst: dict[str, object], few: tuple[str, ...]) -> list[Scenario]:
+    """Warm turns whose audio comes at once, and interruptions of servers that cannot be stopped."""
+    runs_on = {"lmnt": {"reset_runs_on": "yes"}, "cartesia": {"cancel": "run_on"}}
+    return [
+        _warm("warmburst", burst, quick=False, rounds=2, providers=few),
+        *(
+            _interruptions("runon", {**brisk, **options}, turns=4, rounds=2, providers=(provider,))
+            for provider, options in runs_on.items()
+        ),
+    ]
+
+
+def _interruptions(
+    name: str, options: dict[str, object], *, turns: int, rounds: int, providers: tuple[str, ...]
+) -> Scenario:
+    command = {"turns": turns, "text": text_of(54), "next": "and now", "after": 4800}
     return Scenario(
         name=name, do="interrupt", options=options, command=command, rounds=rounds, providers=providers, log=True
     )
@@ -197,7 +209,7 @@ def _receive(name: str, options: dict[str, object], **how: Any) -> Scenario:
     command = {
         "sessions": how["sessions"],
         "text": text,
-        "first": "Hello there.",
+        "first": "Hi.",
         "expected": expected,
         "settle": 1.0,
         "timeout": seconds + 5,
@@ -209,16 +221,16 @@ def _receive(name: str, options: dict[str, object], **how: Any) -> Scenario:
 
 def _many(sessions: int, *, quick: bool, providers: tuple[str, ...]) -> Scenario:
     # So many interruptions of each session that there are hundreds in all: fewer tell nothing of a 99th percentile.
-    turns = {1: 3, 20: 5 if quick else 7, 100: 2, 500: 1}[sessions]
+    turns = {1: 3, 20: 5 if quick else 10, 100: 2, 500: 1}[sessions]
     command = {
         "sessions": sessions,
         "turns": turns,
         "text": text_of(24),
         "next": "and",
-        "after": 4800,
-        "wander": 0.1,
+        "after": 2400,
+        "wander": 0.2,
         # All of them within a second would be more than the simulator's core can take, and thus measure that.
-        "spread": 3.0 if sessions > 100 else 1.0,
+        "spread": 3.0 if sessions > 100 else 0.5,
         "seconds": 10.0,
     }
     return Scenario(
@@ -227,7 +239,7 @@ def _many(sessions: int, *, quick: bool, providers: tuple[str, ...]) -> Scenario
         # A little faster than it plays, so that the simulator's own drift makes no frame late.
         options={"speed": 1.05, "first_audio": 0, "frame_ms": 100},
         command=command,
-        rounds=2 if sessions == 20 and not quick else 1,
+        rounds=1,
         providers=providers,
         log=True,
         timeout=90.0,
@@ -235,7 +247,7 @@ def _many(sessions: int, *, quick: bool, providers: tuple[str, ...]) -> Scenario
 
 
 def _uplink(*, quick: bool, rounds: int) -> Scenario:
-    command = {"sessions": 10, "seconds": 1.5 if quick else 2.0, "lead": 10, "timeout": 15.0}
+    command = {"sessions": 10, "seconds": 1.0 if quick else 2.0, "lead": 10, "timeout": 15.0}
     return Scenario(name="uplink", do="uplink", command=command, rounds=rounds, providers=(RECOGNIZER,))
 
 
