@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -405,6 +406,7 @@ def results():
         "machine": {"cpu": "a <cpu>", "cores": 2, "system": "Linux"},
         "pinned": True,
         "load_before": [0.1, 0.1, 0.1],
+        "waited": 0.01,
         "versions": {"trio": "1", "Python of voicetrio": "3"},
         "seconds": 10.0,
         "cpu_seconds": 5.0,
@@ -586,17 +588,35 @@ def test_every_interruption_of_every_session_is_a_figure():
 
 
 def test_the_busiest_moment_of_a_process_is_kept(monkeypatch):
-    clock = {"cpu": 1.0, "time": 10.0}
-    monkeypatch.setattr(processes, "cpu_seconds", lambda _pid: clock["cpu"])
+    clock = {"ran": 1.0, "waited": 2.0, "time": 10.0}
+    monkeypatch.setattr(processes, "scheduled", lambda _pid: (clock["ran"], clock["waited"]))
     monkeypatch.setattr(processes.time, "perf_counter", lambda: clock["time"])
     watch = processes.Watch(1)
 
-    for cpu, seconds in ((0.1, 0.5), (0.4, 0.5), (0.01, 0.01), (0.2, 0.5)):
-        clock["cpu"] += cpu
+    for ran, waited, seconds in ((0.1, 0.0, 0.5), (0.3, 0.1, 0.5), (0.01, 0.0, 0.01), (0.19, 0.1, 0.49)):
+        clock["ran"] += ran
+        clock["waited"] += waited
         clock["time"] += seconds
         watch.look()
 
     assert watch.most == pytest.approx(0.8)
+    assert (watch.ran, watch.waited) == (pytest.approx(0.6), pytest.approx(0.2))
+
+
+def test_what_a_process_ran_is_read_from_the_kernel():
+    ran, waited = processes.scheduled(os.getpid())
+
+    assert ran > 0
+    assert waited >= 0
+    assert processes.scheduled(2**22 + 1) == (0, 0)
+
+
+def test_a_run_on_a_busy_machine_says_so(results):
+    assert "busy with something else" not in report.render(results)
+
+    results.meta["waited"] = 0.4
+
+    assert "for 40% of the time" in report.render(results)
 
 
 def test_every_metric_that_is_computed_is_explained():

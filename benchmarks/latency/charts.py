@@ -94,7 +94,7 @@ def growth(curves: Mapping[str, Mapping[int, float]], unit: str, title: str, *, 
         picture.line(across(size), base, across(size), base + 4, "grid")
         picture.text(across(size), base + 18, str(size), anchor="middle", kind="tick")
     picture.text((left + width - right) / 2, height - 6, "sessions at once", anchor="middle", kind="axis")
-    picture.text(4, 10, unit, kind="axis")
+    picture.text(4, 13, unit, kind="axis")
     ends: list[tuple[float, str]] = []
     for name in _in_order(curves):
         points = [(across(size), up(max(value, 1e-2) if log else value)) for size, value in sorted(curves[name].items())

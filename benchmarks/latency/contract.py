@@ -33,7 +33,6 @@ now = time.monotonic_ns
 """The clock of every figure, in nanoseconds."""
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Flush:
@@ -296,12 +295,6 @@ class Connections:
 def resident() -> int:
     """Bytes of memory that this process holds."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
 
 
 def prepare(contender: Contender, provider: str) -> dict[str, Any]:

@@ -119,7 +119,7 @@ METRICS: tuple[Metric, ...] = (
         "many.simulator",
         "the simulator's busiest half second",
         "%",
-        "Of its own core; near 100 the simulator is what was measured.",
+        "Of it, how much it ran or waited for its core; near 100 the simulator is what was measured.",
         True,
         better="none",
     ),

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .contract import cpu_seconds
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
@@ -28,24 +26,37 @@ LOOK = 0.5
 """Seconds between two looks at how busy the simulator is."""
 
 
+def scheduled(pid: int) -> tuple[float, float]:
+    """Seconds for which a process's main thread ran, and for which it could have run while others had its core."""
+    try:
+        ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except OSError:  # a kernel that does not tell, or a process that has ended
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(waited) / 1e9
+
+
 class Watch:
     """How busy a process is.
 
     Attributes:
-        most: the share of a core that it used in its busiest half second.
+        most: the share of its busiest half second in which it ran, or waited for its core.
+        ran: seconds.
+        waited: seconds in which others had its core.
     """
 
     def __init__(self, pid: int) -> None:
-        self.most = 0.0
+        self.most = self.ran = self.waited = 0.0
         self._pid = pid
-        self._cpu, self._time = cpu_seconds(pid), time.perf_counter()
+        self._last, self._time = scheduled(pid), time.perf_counter()
 
     def look(self) -> None:
         """Take the time since the last look into account; less than a tenth of a second tells nothing."""
-        cpu, now = cpu_seconds(self._pid), time.perf_counter()
-        if now - self._time > LOOK / 5:
-            self.most = max(self.most, (cpu - self._cpu) / (now - self._time))
-            self._cpu, self._time = cpu, now
+        found, now = scheduled(self._pid), time.perf_counter()
+        if now - self._time > LOOK / 5 and found > self._last:
+            ran, waited = found[0] - self._last[0], found[1] - self._last[1]
+            self.most = max(self.most, (ran + waited) / (now - self._time))
+            self.ran, self.waited = self.ran + ran, self.waited + waited
+            self._last, self._time = found, now
 
 
 class ContenderFailed(Exception):
@@ -75,7 +86,7 @@ class SimulatorProcess:
     Attributes:
         url: where it listens.
         log: where it writes its log, None if it was not asked for.
-        pid: of the process.
+        pid: of its process.
     """
 
     def __init__(self, pid: int, url: str, log: Path | None, folder: Path) -> None:
@@ -84,10 +95,6 @@ class SimulatorProcess:
         self.pid = pid
         self._folder = folder
         self._read: set[Path] = set()
-
-    def cpu(self) -> float:
-        """Seconds of CPU so far."""
-        return cpu_seconds(self.pid)
 
     def arrived(self) -> list[bytes]:
         """What a recognizer heard on each of the connections that are new since the last call."""
@@ -136,6 +143,7 @@ class Worker:
 
     Attributes:
         prepared: what it said of its import.
+        pid: of the process.
     """
 
     def __init__(self, module: str, python: str | Path, core: int | None, *, path: Path | None = None) -> None:
@@ -152,6 +160,7 @@ class Worker:
             cwd=ROOT / "benchmarks",
         )
         _pin(self._process, core)
+        self.pid = self._process.pid
         self.prepared: dict[str, Any] = {}
 
     def ask(

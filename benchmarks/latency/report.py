@@ -38,6 +38,9 @@ _GROWTH = (
     ("many.late", None, "late audio"),
     ("many.simulator", None, "the simulator's busiest half second"),
 )
+BUSY = 0.1
+"""Share of the time that may be lost to other processes; contenders and simulators have a core each."""
+
 _EXACT = (
     "interrupt.stale",
     "interrupt.lost",
@@ -136,10 +139,11 @@ def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
         f"{meta['seconds']:.0f} s, {meta['cpu_seconds']:.0f} s of CPU · seed {meta['seed']}"
         f"{'' if meta['pinned'] else ' · processes not pinned'} · load before it {meta['load_before'][0]:.1f}</p>"
     )
-    if meta["load_before"][0] > 1:
+    if meta["waited"] > BUSY:
         yield (
-            "<p><strong>The machine was busy with something else when this run began: take its figures for a try, "
-            "not for a result.</strong></p>"
+            f"<p><strong>The machine was busy with something else: for {meta['waited']:.0%} of the time in which "
+            "contenders and simulators could have run, others had their core. Take these figures for a try, not for a "
+            "result.</strong></p>"
         )
     yield (
         "<p>Every contender speaks to the same simulators over loopback, in a process of its own, in turn. Of "
@@ -260,9 +264,9 @@ def _growth(results: Results) -> Iterator[str]:
     yield "<h2 id='growth'>Many sessions in one process</h2>"
     yield (
         "<p>Every session speaks at real-time pace, is interrupted, and speaks again at once. Both axes of the first "
-        "five are logarithmic. A contender without a line gave no figure: none of its next turns sounded. The last one "
-        "shows how busy the simulator was, on its own core: near 100 % it is the simulator that was measured. Every "
-        "contender meets the same one.</p>"
+        "five are logarithmic. Where a line ends early, or a 99th percentile is not shown, there are too few figures: "
+        "turns did not sound, or too few were asked for. The last picture shows how busy the simulator was, on its own "
+        "core: near 100 % it is the simulator that was measured. Every contender meets the same one.</p>"
     )
     providers = dict.fromkeys(provider for full in found for provider in results.values[full])
     for place, provider in enumerate(sorted(providers, key=list(BASE).index)):

@@ -77,6 +77,7 @@ class Run:
         self._done = 0
         self._steps = sum(len(self._who(provider)) * each.rounds for each in plan for provider in each.providers)
         self._usage = os.times()
+        self._ran = self._waited = 0.0
 
     def _who(self, provider: str) -> list[Entry]:
         return [entry for entry in self._entries if provider in entry.providers]
@@ -101,6 +102,7 @@ class Run:
         before, usage = self._usage, os.times()
         self.results.meta["seconds"] = time.perf_counter() - began
         self.results.meta["cpu_seconds"] = sum(usage[:4]) - sum(before[:4])
+        self.results.meta["waited"] = self._waited / max(self._ran + self._waited, 1e-9)
         return self.results
 
     def _run_provider(self, provider: str) -> None:
@@ -181,7 +183,12 @@ class Run:
         turns = max(scenario.command.get("turns", 1), 1) * max(scenario.command.get("sessions", 1), 1)
         label, self._label = self._label, (self._label + turns) % _LABELS
         log_before = server.log.stat().st_size if server.log is not None else 0
-        watch = Watch(server.pid)
+        watches = [Watch(server.pid), Watch(worker.pid)]
+
+        def look() -> None:
+            for watch in watches:
+                watch.look()
+
         with tempfile.TemporaryDirectory(prefix="voicetrio-bench-") as folder:
             pcm = Path(folder) / "heard.pcm"
             pcm.touch()
@@ -197,12 +204,14 @@ class Run:
                 "sound": str(Path(folder) / "sound.pcm"),
                 **scenario.command,
             }
-            answer = worker.ask(command, scenario.timeout, watch.look)
+            answer = worker.ask(command, scenario.timeout, look)
             heard = pcm.read_bytes()
         if answer.get("error"):
             self.results.note(f"{entry.name}, {provider}, {scenario.name}: {answer['error']}")
             return
-        answer |= {"arrived": server.arrived(), "simulator": watch.most}
+        answer |= {"arrived": server.arrived(), "simulator": watches[0].most}
+        self._ran += sum(watch.ran for watch in watches)
+        self._waited += sum(watch.waited for watch in watches)
         self._note_troubles(scenario, provider, entry, answer)
         self._add(scenario, provider, entry, answer, heard, _lines(server, log_before))
 
@@ -232,8 +241,8 @@ class Run:
         # Where only the contender's own CPU is measured, it does not matter who waits for whom.
         if answer["simulator"] > SATURATED and scenario.do not in ("receive", "uplink"):
             self.results.note(
-                f"{where}: for half a second the simulator used more than {SATURATED:.0%} of its core; it may be what "
-                "was measured"
+                f"{where}: for half a second the simulator could have used more than {SATURATED:.0%} of its core; it "
+                "may be what was measured"
             )
         wanted = scenario.command.get("expected", 0) * scenario.command.get("sessions", 0)
         if scenario.do == "receive" and answer["samples"] < wanted:

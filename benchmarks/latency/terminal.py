@@ -14,6 +14,7 @@ from .summary import Comparison, comparisons, number, rows, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from typing import Any
 
     from .run import Results
 
@@ -56,7 +57,13 @@ def show(results: Results) -> None:
     for note in results.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     meta = results.meta
-    console.print(f"{meta['seconds']:.0f} s, of which {meta['cpu_seconds']:.0f} s of CPU", highlight=False)
+    console.print(
+        f"{meta['seconds']:.0f} s, of which {meta['cpu_seconds']:.0f} s of CPU; {_busy(meta)}", highlight=False
+    )
+
+
+def _busy(meta: dict[str, Any]) -> str:
+    return f"others had the core for {meta['waited']:.0%} of the time in which contenders and simulators could have run"
 
 
 def _columns(each: Comparison) -> list[str]:
@@ -73,7 +80,7 @@ def markdown(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(meta["versions"].items()))
     lines = [
         f"{meta['date']}; {meta['machine']['cpu']}, {meta['machine']['cores']} cores; seed {meta['seed']}; "
-        f"{meta['seconds']:.0f} s; load before it {meta['load_before'][0]:.1f}; {versions}.",
+        f"{meta['seconds']:.0f} s; {_busy(meta)}; {versions}.",
         "",
         "| figure | provider | beside | ours | theirs | ratio of medians | our p99 | their p99 | ratio of p99 |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
