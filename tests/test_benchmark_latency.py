@@ -520,6 +520,15 @@ def test_every_class_of_colour_in_the_pictures_is_in_the_style_sheet(results):
     assert all(f".{colour} " in style for colour in used)
 
 
+def test_versions_that_differ_are_told_apart():
+    found = run.Results()
+
+    for contender, version in (("voicetrio", "17"), ("lmnt-sdk", "15"), ("cartesia-sdk", "17")):
+        found.note_versions(contender, {"websockets": version, "Python": "3.11"})
+
+    assert found.meta["versions"] == {"websockets": "17", "websockets of lmnt-sdk": "15", "Python": "3.11"}
+
+
 def test_results_survive_their_file(results, tmp_path):
     run.write(results, tmp_path / "out" / "results.json")
 

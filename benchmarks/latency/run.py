@@ -48,6 +48,13 @@ class Results:
         """Add a round's figures."""
         self.values.setdefault(metric, {}).setdefault(provider, {}).setdefault(contender, []).append(figures)
 
+    def note_versions(self, contender: str, versions: dict[str, str]) -> None:
+        """Note versions; one that differs from another contender's is told with its own."""
+        known = self.meta.setdefault("versions", {})
+        for package, version in versions.items():
+            if known.setdefault(package, version) != version:
+                known[f"{package} of {contender}"] = version
+
     def note(self, text: str) -> None:
         """Add a note, once."""
         if text not in self.notes:
@@ -171,8 +178,7 @@ class Run:
         except ContenderFailed:
             worker.kill()
             raise
-        self.results.meta["versions"].update(worker.prepared["versions"])
-        self.results.meta["versions"][f"Python of {entry.name}"] = worker.prepared["python"]
+        self.results.note_versions(entry.name, {**worker.prepared["versions"], "Python": worker.prepared["python"]})
         if not fresh:
             workers[entry.name] = worker
         return worker
