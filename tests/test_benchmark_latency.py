@@ -520,6 +520,21 @@ def test_every_class_of_colour_in_the_pictures_is_in_the_style_sheet(results):
     assert all(f".{colour} " in style for colour in used)
 
 
+def test_growth_is_drawn_for_every_provider_and_only_of_several_sizes(results):
+    for size in (1, 20):
+        results.add(f"many.first_ms@{size}", "lmnt", "voicetrio", [1.0 * size] * 200)
+    both = report.render(results)
+    for key in list(results.values):
+        if key.endswith("@1"):
+            del results.values[key]
+    one = report.render(results)
+
+    assert "<summary>deepgram</summary>" in both
+    assert "<summary>lmnt</summary>" in both
+    assert "<summary>" not in one
+    assert "one number of sessions only" in one
+
+
 def test_versions_that_differ_are_told_apart():
     found = run.Results()
 

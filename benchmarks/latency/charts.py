@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .plan import ENTRIES
-from .summary import number
+from .summary import ENOUGH, number
 from .svg import LogScale, Picture, log_ticks, tick_label
 
 if TYPE_CHECKING:
@@ -56,12 +56,14 @@ def distribution(contenders: Mapping[str, Rounds], unit: str, title: str) -> str
     for place, (name, q, count) in enumerate(rows):
         y = 14 + _ROW * (place + 0.5)
         colour = COLOURS.get(name, "c9")
-        tip = f"{name}: median {number(q[2])}, p95 {number(q[4])}, p99 {number(q[5])} {unit}, n={count}"
+        p99 = f", p99 {number(q[5])}" if count >= ENOUGH else ""
+        tip = f"{name}: median {number(q[2])}, p95 {number(q[4])}{p99} {unit}, n={count}"
         picture.text(_NAMES - 10, y + 4, name, anchor="end")
         picture.line(scale(q[0]), y, scale(q[4]), y, f"whisker {colour}")
         picture.box(scale(q[1]), y - 7, scale(q[3]) - scale(q[1]), 14, f"half {colour}", tip)
         picture.line(scale(q[2]), y - 9, scale(q[2]), y + 9, "median")
-        picture.dot(scale(q[5]), y, f"hollow {colour}", tip)
+        if p99:
+            picture.dot(scale(q[5]), y, f"hollow {colour}", tip)
         picture.text(_WIDTH - 6, y + 4, f"{number(q[2])} {unit}", anchor="end", kind="value")
     return picture.render()
 

@@ -151,7 +151,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             do="idle",
             options=paced,
             command={
-                "sessions": 10 if quick else 50,
+                "sessions": 20 if quick else 50,
                 "first": "Hi.",
                 "text": text_of(40),
                 "after": 4800,

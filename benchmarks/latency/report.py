@@ -243,7 +243,7 @@ def _distributions(results: Results) -> Iterator[str]:
     yield "<h2 id='distributions'>Distributions</h2>"
     yield (
         "<p>Box: the middle half. Line: 5th to 95th percentile. Bar: the median, also written at the right. Ring: the "
-        "99th percentile. Further left is faster. Rest the pointer on a box for its figures.</p>"
+        f"99th percentile, where there are {ENOUGH} figures. Further left is faster. Rest the pointer on a box for its figures.</p>"
     )
     for key in _DISTRIBUTIONS:
         if key not in results.values:
@@ -268,6 +268,9 @@ def _growth(results: Results) -> Iterator[str]:
         "turns did not sound, or too few were asked for. The last picture shows how busy the simulator was, on its own "
         "core: near 100 % it is the simulator that was measured. Every contender meets the same one.</p>"
     )
+    if len({full.partition("@")[2] for full in found}) == 1:
+        yield "<p>This run had one number of sessions only: its figures are among all ratios.</p>"
+        return
     providers = dict.fromkeys(provider for full in found for provider in results.values[full])
     for place, provider in enumerate(sorted(providers, key=list(BASE).index)):
         yield f"<details{'' if place else ' open'}><summary>{_safe(provider)}</summary><div class='two'>"
