@@ -243,7 +243,8 @@ def _distributions(results: Results) -> Iterator[str]:
     yield "<h2 id='distributions'>Distributions</h2>"
     yield (
         "<p>Box: the middle half. Line: 5th to 95th percentile. Bar: the median, also written at the right. Ring: the "
-        f"99th percentile, where there are {ENOUGH} figures. Further left is faster. Rest the pointer on a box for its figures.</p>"
+        f"99th percentile, where there are {ENOUGH} figures. Further left is faster. Rest the pointer on a box for its "
+        "figures.</p>"
     )
     for key in _DISTRIBUTIONS:
         if key not in results.values:

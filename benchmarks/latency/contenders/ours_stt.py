@@ -17,7 +17,7 @@ class VoicetrioSTT(Contender):
     name = "voicetrio"
     runtime = "trio"
     providers = ("cartesia-stt",)
-    packages = ("trio", "trio-websocket", "wsproto", "numpy", "samplerate")
+    packages = ("trio", "websockets", "numpy", "samplerate")
 
     def load(self, provider: str) -> None:  # noqa: ARG002
         from voicetrio import CartesiaSTT
