@@ -153,7 +153,7 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("uplink.short", "samples that did not arrive", "samples", "Of those at 16 kHz, a session.", True, "0"),
     Metric("ask.first_ms", "question → first text", "ms", "A language model that answers at once."),
-    Metric("ask.connections", "connections opened", "connections", "For each question, after the first ten.", True),
+    Metric("ask.connections", "connections opened for a question", "connections", "After the first ten.", True),
     Metric("tokens.cpu_us", "CPU of a token", "µs", "10 answers at once, each with 100 tokens a second."),
     Metric("tokenburst.cpu_us", "CPU of a token, burst", "µs", "One answer, as fast as it can be taken."),
     Metric("close.ms", "leaving with a hostile server", "ms", "It never answers a Close.", goal="≤ 1000 ms"),

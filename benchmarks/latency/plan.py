@@ -125,14 +125,14 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             providers=some,
         ),
         _warm("warm", {"speed": 20, "first_audio": 0}, quick=quick, rounds=rounds, providers=some),
-        _interruptions("interrupt", brisk, turns=3 if quick else 6, rounds=rounds, providers=some),
+        _interruptions("interrupt", brisk, turns=3 if quick else 4, rounds=rounds, providers=some),
         *others,
         Scenario(
             name="stream",
             do="stream",
             options=burst,
             command={
-                "turns": 2 if quick else 3,
+                "turns": 2,
                 "gap": 0.1,
                 "sentences": ["This is the first. ", "Here is the second. ", "That was all. "],
             },
@@ -151,7 +151,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             do="idle",
             options=paced,
             command={
-                "sessions": 20 if quick else 50,
+                "sessions": 20 if quick else 40,
                 "first": "Hi.",
                 "text": text_of(40),
                 "after": 4800,
@@ -221,7 +221,7 @@ def _receive(name: str, options: dict[str, object], **how: Any) -> Scenario:
 
 def _many(sessions: int, *, quick: bool, providers: tuple[str, ...]) -> Scenario:
     # So many interruptions of each session that there are hundreds in all: fewer tell nothing of a 99th percentile.
-    turns = {1: 3, 20: 5 if quick else 8, 100: 2, 500: 1}[sessions]
+    turns = {1: 3, 20: 5 if quick else 7, 100: 2, 500: 1}[sessions]
     command = {
         "sessions": sessions,
         "turns": turns,
