@@ -213,6 +213,19 @@ import time
 from contextlib import asynccontextmanager
 from latency.contract import Contender, Listener, Model, Speaker, serve
 
+def later_asyncio(seconds, call, *args):
+    import asyncio
+    asyncio.get_running_loop().call_later(seconds, call, *args)
+
+def later_trio(seconds, call, *args):
+    import trio
+    async def run():
+        await trio.sleep(seconds)
+        call(*args)
+    trio.lowlevel.spawn_system_task(run)
+
+LATER = [later_{runtime}]
+
 def burn(seconds):
     end = time.process_time() + seconds
     while time.process_time() < end:
@@ -238,7 +251,9 @@ class FakeSpeaker(Speaker):
     async def speak(self, text):
         if text == "fail":
             raise RuntimeError("cannot speak")
-        if text != "mute":
+        if text == "late":
+            LATER[0](0.05, self.heard.put, bytes(960), 480)
+        elif text != "mute":
             self.heard.put(bytes(960), 480)
 
     async def stream(self, pieces):
@@ -298,6 +313,13 @@ def test_warm_turns_are_measured_and_the_first_are_dropped(worker, tmp_path):
 
     assert len(answer["first_ns"]) == len(answer["whole_ns"]) == 5
     assert answer["failed"] == []
+
+
+def test_a_turn_that_is_over_before_it_is_heard_is_a_figure(worker, tmp_path):
+    cold = worker.ask(command("cold", tmp_path, turns=2, text="late"))
+    warm = worker.ask(command("warm", tmp_path, turns=2, drop=0, text="late", seconds=60))
+
+    assert len(cold["first_ns"]) == len(warm["first_ns"]) == 2
 
 
 def test_a_turn_that_fails_is_told_and_is_no_figure(worker, tmp_path):
