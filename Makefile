@@ -59,7 +59,7 @@ footprint: $(VENV)/.extra-test ## time and memory of the import, and memory of a
 # originals, of the release whose behaviour tests/outside states.
 PEERS := .venv-peers
 PACKAGES_peers := videosdk-agents videosdk-plugins-deepgram videosdk-plugins-lmnt videosdk-plugins-cartesia \
-	videosdk-plugins-smallestai deepgram-sdk cartesia lmnt aiohttp
+	videosdk-plugins-smallestai deepgram-sdk cartesia lmnt openai aiohttp
 OUTSIDE := .venv-outside
 PACKAGES_outside := videosdk-agents==1.0.30 pytest pytest-asyncio pytest-timeout
 

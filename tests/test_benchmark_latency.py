@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from voicetrio.simulators import tagged_pcm
+from voicetrio.simulators.tagged import SEGMENTS
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 if str(BENCHMARKS) not in sys.path:
@@ -26,6 +28,7 @@ report = importlib.import_module("latency.report")
 summary = importlib.import_module("latency.summary")
 terminal = importlib.import_module("latency.terminal")
 svg = importlib.import_module("latency.svg")
+signals = importlib.import_module("latency.signals")
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
 
@@ -136,12 +139,97 @@ def test_late_audio_is_what_comes_behind_its_place():
     assert metrics._late([]) == 100
 
 
+# ---- what arrives of a sound ---------------------------------------------------------------------------------------
+
+
+def tone(rate, seconds, hertz, shift=0.0):
+    """A tone that fades in and out."""
+    time = np.arange(round(seconds * rate)) / rate
+    return 8000 * np.sin(2 * np.pi * hertz * (time - shift)) * np.sin(np.pi * time / seconds) ** 2
+
+
+def s16(sound):
+    return np.rint(sound).astype("<i2").tobytes()
+
+
+def test_the_reference_keeps_what_16_khz_can_carry_and_nothing_else():
+    low, high = tone(48_000, 0.5, 1000), tone(48_000, 0.5, 9000)
+
+    found = signals.reference(s16(np.repeat(low + high, 2)))
+
+    assert np.abs(found - tone(16_000, 0.5, 1000)).max() < 2
+
+
+def test_the_reference_is_the_mean_of_both_channels():
+    left = tone(48_000, 0.2, 500)
+
+    found = signals.reference(s16(np.stack([left, np.zeros_like(left)], axis=1).ravel()))
+
+    assert np.abs(found - tone(16_000, 0.2, 500) / 2).max() < 2
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.25, 7.0, 330.6])
+def test_a_delay_is_no_error_whatever_part_of_a_sample_it_is(shift):
+    wanted = np.pad(tone(16_000, 0.5, 1000) + tone(16_000, 0.5, 3100), 500)
+    turn = np.exp(-2j * np.pi * np.fft.rfftfreq(len(wanted)) * shift)
+
+    late = np.fft.irfft(np.fft.rfft(wanted) * turn, len(wanted))
+
+    assert signals.ratio(s16(late), wanted, (50, 7000)) > 75
+
+
+def test_noise_is_measured_for_what_it_is_and_only_within_the_band():
+    wanted = tone(16_000, 1.0, 1000)
+    hum, hiss = wanted + tone(16_000, 1.0, 2000) / 100, wanted + tone(16_000, 1.0, 6500) / 10
+
+    assert signals.ratio(s16(hum), wanted, (50, 5500)) == pytest.approx(40, abs=0.2)
+    assert signals.ratio(s16(hiss), wanted, (50, 5500)) > 70
+    assert signals.ratio(s16(hiss), wanted, (50, 7000)) == pytest.approx(20, abs=0.2)
+
+
+def test_what_is_missing_is_noise():
+    wanted = tone(16_000, 1.0, 1000)
+    arrived = s16(wanted)
+
+    assert signals.ratio(arrived[:16_000] + arrived[16_040:], wanted, (50, 5500)) < 20
+    assert signals.ratio(b"", wanted, (50, 5500)) == signals.ratio(bytes(64), wanted, (50, 5500)) == 0
+
+
+def test_the_sound_is_silent_at_its_ends_and_reaches_above_what_16_khz_carries():
+    sound = np.frombuffer(signals.voice(1.0), "<i2").reshape(-1, 2)
+
+    assert len(sound) == 48_000
+    assert not sound[:4800].any()
+    assert not sound[-4800:].any()
+    spectrum = np.abs(np.fft.rfft(sound[:, 0])) ** 2
+    assert spectrum[9000:19_000].sum() > 1e-3 * spectrum.sum()
+    assert not np.array_equal(sound[:, 0], sound[:, 1])
+
+
 # ---- the contract --------------------------------------------------------------------------------------------------
 
 FAKE = """
 import time
 from contextlib import asynccontextmanager
-from latency.contract import Contender, Speaker, serve
+from latency.contract import Contender, Listener, Model, Speaker, serve
+
+def later_asyncio(seconds, call, *args):
+    import asyncio
+    asyncio.get_running_loop().call_later(seconds, call, *args)
+
+def later_trio(seconds, call, *args):
+    import trio
+    async def run():
+        await trio.sleep(seconds)
+        call(*args)
+    trio.lowlevel.spawn_system_task(run)
+
+LATER = [later_{runtime}]
+
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
 
 class Fake(Contender):
     name, runtime, providers, packages = "fake", "{runtime}", ("deepgram",), ()
@@ -152,11 +240,9 @@ class Fake(Contender):
 
     @asynccontextmanager
     async def session(self, provider, url, heard):
-        yield FakeSpeaker(heard)
+        yield {{"deepgram": FakeSpeaker, "cartesia-stt": FakeListener, "chat": FakeModel}}[provider](heard)
         if url == "ws://costly":
-            end = time.process_time() + 0.5
-            while time.process_time() < end:
-                pass
+            burn(0.5)
 
 class FakeSpeaker(Speaker):
     def __init__(self, heard):
@@ -165,7 +251,10 @@ class FakeSpeaker(Speaker):
     async def speak(self, text):
         if text == "fail":
             raise RuntimeError("cannot speak")
-        self.heard.put(bytes(960), 480)
+        if text == "late":
+            LATER[0](0.05, self.heard.put, bytes(960), 480)
+        elif text != "mute":
+            self.heard.put(bytes(960), 480)
 
     async def stream(self, pieces):
         async for piece in pieces:
@@ -174,6 +263,26 @@ class FakeSpeaker(Speaker):
 
     async def interrupt(self):
         pass
+
+class FakeListener(Listener):
+    def __init__(self, heard):
+        self.heard = heard
+
+    async def give(self, pcm):
+        assert len(pcm) == 3840
+        self.heard.put("a frame", 1)
+
+    async def end(self):
+        self.heard.put("the end", 1000)
+        burn(0.2)
+
+class FakeModel(Model):
+    def __init__(self, heard):
+        self.heard = heard
+
+    async def ask(self, text):
+        for piece in text.split():
+            self.heard.put(piece, len(piece))
 
 serve(Fake)
 """
@@ -204,6 +313,13 @@ def test_warm_turns_are_measured_and_the_first_are_dropped(worker, tmp_path):
 
     assert len(answer["first_ns"]) == len(answer["whole_ns"]) == 5
     assert answer["failed"] == []
+
+
+def test_a_turn_that_is_over_before_it_is_heard_is_a_figure(worker, tmp_path):
+    cold = worker.ask(command("cold", tmp_path, turns=2, text="late"))
+    warm = worker.ask(command("warm", tmp_path, turns=2, drop=0, text="late", seconds=60))
+
+    assert len(cold["first_ns"]) == len(warm["first_ns"]) == 2
 
 
 def test_a_turn_that_fails_is_told_and_is_no_figure(worker, tmp_path):
@@ -237,15 +353,51 @@ def test_the_cpu_of_closing_is_not_that_of_receiving(worker, tmp_path):
 
 
 def test_many_sessions_each_tell_what_they_heard(worker, tmp_path):
-    how = {"sessions": 3, "text": "one", "next": "two", "after": 1, "spread": 0.0, "timeout": 20, "label": 40}
+    how = {"sessions": 3, "turns": 2, "text": "one", "next": "two", "after": 1, "spread": 0.0, "wander": 0.0}
 
-    answer = worker.ask(command("many", tmp_path, **how))
+    answer = worker.ask(command("many", tmp_path, **how, seconds=20, label=40))
 
-    assert sorted(session["label"] for session in answer["sessions"]) == [40, 41, 42]
-    for session in answer["sessions"]:
-        assert [samples for _time, samples in session["chunks"]] == [480, 480]
-        assert session["hung"] == [False, False, False]
-    assert (tmp_path / "pcm").stat().st_size == 3 * 2 * 960
+    turns = [turn for session in answer["sessions"] for turn in session["turns"]]
+    assert sorted(turn["label"] for turn in turns) == [40, 41, 42, 43, 44, 45]
+    assert all(turn["began_ns"] <= turn["called_ns"] and turn["hung"] == [False] * 3 for turn in turns)
+    assert [[samples for _time, samples in session["chunks"]] for session in answer["sessions"]] == [[480] * 4] * 3
+    assert (tmp_path / "pcm").stat().st_size == 3 * 4 * 960
+
+
+def test_recognizers_are_given_every_frame_and_the_end_is_not_measured(worker, tmp_path):
+    (tmp_path / "sound").write_bytes(bytes(3840 * 4))
+    how = {"sessions": 2, "lead": 3, "timeout": 20, "sound": str(tmp_path / "sound")}
+
+    answer = worker.ask({**command("uplink", tmp_path, **how), "provider": "cartesia-stt"})
+
+    assert answer["samples"] == 2 * (3 + 4 + 1000)
+    assert answer["cpu_s"] < 0.2
+    assert answer["seconds"] == pytest.approx(2 * 4 * 0.02)
+    assert (answer["hung"], answer["errors"]) == (0, [])
+
+
+def test_a_model_is_asked_as_a_speaker_speaks(worker, tmp_path):
+    asked = {**command("warm", tmp_path, turns=2, drop=1, text="two words", seconds=60), "provider": "chat"}
+    how = {"sessions": 2, "first": "one", "text": "two words", "expected": 8, "settle": 5, "timeout": 20}
+
+    warm = worker.ask(asked)
+    received = worker.ask({**command("receive", tmp_path, **how), "provider": "chat"})
+
+    assert len(warm["first_ns"]) == 2
+    assert warm["connections"] == 0
+    assert received["samples"] == 2 * 8
+
+
+def test_memory_is_looked_at_idle_and_speaking_and_silence_is_told(worker, tmp_path):
+    how = {"sessions": 2, "first": "One.", "after": 1, "speak": 0.1}
+
+    answer = worker.ask(command("idle", tmp_path, text="Two.", **how))
+    mute = worker.ask(command("idle", tmp_path, text="mute", **how))
+
+    assert answer["errors"] == []
+    assert answer["idle"]["tasks"] == 1
+    assert answer["speaking"]["tasks"] >= 1
+    assert mute["errors"] == ["only 0 of 4 sessions spoke"]
 
 
 def test_an_interruption_is_timed_and_labelled(worker, tmp_path):
@@ -281,6 +433,7 @@ def results():
         "machine": {"cpu": "a <cpu>", "cores": 2, "system": "Linux"},
         "pinned": True,
         "load_before": [0.1, 0.1, 0.1],
+        "waited": 0.01,
         "versions": {"trio": "1", "Python of voicetrio": "3"},
         "seconds": 10.0,
         "cpu_seconds": 5.0,
@@ -312,6 +465,42 @@ def test_verdicts_follow_the_interval_and_the_counts(results):
     assert verdicts["many.late", 1] == "even"
 
 
+def test_of_decibels_more_are_better_and_how_busy_the_simulator_was_is_nobodys_merit(results):
+    for name, decibels, busy in (("voicetrio", 77.0, 20.0), ("videosdk-agents", 70.0, 30.0)):
+        results.add("uplink.snr_db", "cartesia-stt", name, [decibels])
+        results.add("many.simulator@20", "deepgram", name, [busy])
+
+    verdicts = {each.row.metric.key: each.verdict for each in summary.comparisons(summary.rows(results))}
+
+    assert (verdicts["uplink.snr_db"], verdicts["many.simulator"]) == ("ahead", "even")
+
+
+def test_there_is_no_99th_percentile_of_a_few_figures(results):
+    for name in ("voicetrio", "videosdk-agents"):
+        results.add("cold.first_ms", "deepgram", name, [1.0 + 0.001 * n for n in range(200)])
+        results.add("ask.first_ms", "chat", name, [1.0 + 0.001 * n for n in range(20)])
+
+    cells = {row.metric.key: row.cells for row in summary.rows(results)}
+
+    assert cells["cold.first_ms"]["voicetrio"].p99 == pytest.approx(1.197, abs=0.001)
+    assert cells["cold.first_ms"]["videosdk-agents"].ratio_p99.value == 1
+    assert math.isnan(cells["ask.first_ms"]["voicetrio"].p99)
+    assert cells["ask.first_ms"]["videosdk-agents"].ratio_p99 is None
+
+
+def test_the_report_shows_listening_and_models_where_there_are_figures(results):
+    results.add("uplink.snr_db", "cartesia-stt", "voicetrio", [77.25])
+    results.add("tokens.cpu_us", "chat", "voicetrio", [101.0])
+
+    page = report.render(results)
+
+    listening = page[page.index("id='listening'") : page.index("id='models'")]
+    models = page[page.index("id='models'") : page.index("id='memory'")]
+    assert "<td class='n'>77.2</td>" in listening
+    assert "<td class='n'>101</td>" in models
+    assert "No figures." in page[page.index("id='memory'") :]
+
+
 def test_the_report_needs_nothing_but_itself(results):
     page = report.render(results)
 
@@ -340,7 +529,7 @@ def test_the_table_for_a_document_leaves_the_floors_out(results):
     assert "| warm request → first sample (ms) | deepgram | videosdk-agents | 1.02 |" in table
     assert "bare aiohttp" not in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
-    assert widths == {8}
+    assert widths == {10}
 
 
 def test_every_class_of_colour_in_the_pictures_is_in_the_style_sheet(results):
@@ -351,6 +540,30 @@ def test_every_class_of_colour_in_the_pictures_is_in_the_style_sheet(results):
 
     assert used
     assert all(f".{colour} " in style for colour in used)
+
+
+def test_growth_is_drawn_for_every_provider_and_only_of_several_sizes(results):
+    for size in (1, 20):
+        results.add(f"many.first_ms@{size}", "lmnt", "voicetrio", [1.0 * size] * 200)
+    both = report.render(results)
+    for key in list(results.values):
+        if key.endswith("@1"):
+            del results.values[key]
+    one = report.render(results)
+
+    assert "<summary>deepgram</summary>" in both
+    assert "<summary>lmnt</summary>" in both
+    assert "<summary>" not in one
+    assert "one number of sessions only" in one
+
+
+def test_versions_that_differ_are_told_apart():
+    found = run.Results()
+
+    for contender, version in (("voicetrio", "17"), ("lmnt-sdk", "15"), ("cartesia-sdk", "17")):
+        found.note_versions(contender, {"websockets": version, "Python": "3.11"})
+
+    assert found.meta["versions"] == {"websockets": "17", "websockets of lmnt-sdk": "15", "Python": "3.11"}
 
 
 def test_results_survive_their_file(results, tmp_path):
@@ -369,9 +582,92 @@ def test_a_report_of_a_run_in_which_nothing_worked_can_be_made(results):
 def test_the_plan_covers_what_it_says(quick):
     found = {each.name.partition("-")[0] for each in plan.scenarios(quick=quick)}
 
-    assert found == {
-        "import", "cold", "warm", "warmburst", "interrupt", "runon", "stream", "paced", "burst", "many", "idle", "close"
+    assert found | ({"warmburst", "runon"} if quick else set()) == {
+        "import", "cold", "warm", "warmburst", "interrupt", "runon", "stream", "paced", "burst", "many", "idle",
+        "close", "uplink", "ask", "tokens", "tokenburst",
     }  # fmt: skip
+
+
+def test_the_segments_of_many_sessions_can_be_told_apart():
+    for each in plan.scenarios(quick=False):
+        if each.do == "many":
+            assert 2 * each.command["sessions"] * each.command["turns"] <= SEGMENTS, each.name
+
+
+def test_twenty_sessions_are_interrupted_often_enough_for_a_99th_percentile():
+    for quick in (True, False):
+        twenty = next(each for each in plan.scenarios(quick=quick) if each.name == "many-20")
+        assert 20 * twenty.command["turns"] * twenty.rounds >= summary.ENOUGH
+
+
+def test_the_cpu_of_a_token_is_that_of_those_that_came():
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == "tokenburst")
+    expected, tokens = scenario.command["expected"], scenario.command["tokens"]
+
+    whole = metrics.figures(scenario, {"cpu_s": 0.5, "samples": expected}, b"", [])
+    half = metrics.figures(scenario, {"cpu_s": 0.5, "samples": expected / 2}, b"", [])
+
+    assert tokens == len(scenario.command["text"].split())
+    assert whole["tokenburst.cpu_us"] == [pytest.approx(5e5 / tokens)]
+    assert half["tokenburst.cpu_us"] == [pytest.approx(1e6 / tokens)]
+
+
+def test_every_interruption_of_every_session_is_a_figure():
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == "many-20")
+    sessions, pcm, log = [], b"", []
+    for number in range(2):
+        turns, chunks = [], []
+        for turn in range(2):
+            label, begin = 2 * number + turn, 1_000_000 * (turn + 1)
+            for which, later in (("a", 100_000), ("b", 300_000)):
+                segment = len(log)
+                pcm += tagged_pcm(segment, 0, 480)
+                chunks.append([begin + later, 480])
+                data = {"number": segment, "text": f"{which}{label:05}", "samples": 480}
+                log.append(json.dumps({"event": "segment", "data": data}))
+            times = {"began_ns": begin, "called_ns": begin + 200_000, "returned_ns": begin + 210_000}
+            turns.append({"label": label, **times, "freed_ns": begin + 220_000, "reached": True, "hung": [0, 0, 0]})
+        sessions.append({"turns": turns, "chunks": chunks})
+
+    found = metrics.figures(scenario, {"sessions": sessions, "cpu_s": 0.02, "simulator": 0.5}, pcm, log)
+
+    assert found["many.first_ms@20"] == [pytest.approx(0.1)] * 4
+    assert found["many.next_ms@20"] == [pytest.approx(0.1)] * 4
+    assert found["many.cpu_ms@20"] == [pytest.approx(5)]
+    assert found["many.simulator@20"] == [50]
+    assert found["many.stale@20"] == found["many.lost@20"] == [0] * 4
+
+
+def test_the_busiest_moment_of_a_process_is_kept(monkeypatch):
+    clock = {"ran": 1.0, "waited": 2.0, "time": 10.0}
+    monkeypatch.setattr(processes, "scheduled", lambda _pid: (clock["ran"], clock["waited"]))
+    monkeypatch.setattr(processes.time, "perf_counter", lambda: clock["time"])
+    watch = processes.Watch(1)
+
+    for ran, waited, seconds in ((0.1, 0.0, 0.5), (0.3, 0.1, 0.5), (0.01, 0.0, 0.01), (0.19, 0.1, 0.49)):
+        clock["ran"] += ran
+        clock["waited"] += waited
+        clock["time"] += seconds
+        watch.look()
+
+    assert watch.most == pytest.approx(0.8)
+    assert (watch.ran, watch.waited) == (pytest.approx(0.6), pytest.approx(0.2))
+
+
+def test_what_a_process_ran_is_read_from_the_kernel():
+    ran, waited = processes.scheduled(os.getpid())
+
+    assert ran > 0
+    assert waited >= 0
+    assert processes.scheduled(2**22 + 1) == (0, 0)
+
+
+def test_a_run_on_a_busy_machine_says_so(results):
+    assert "busy with something else" not in report.render(results)
+
+    results.meta["waited"] = 0.4
+
+    assert "for 40% of the time" in report.render(results)
 
 
 def test_every_metric_that_is_computed_is_explained():
@@ -419,6 +715,31 @@ def test_voicetrio_itself_is_exact_in_a_small_run():
     assert len(found.values["interrupt.next_ms"]["deepgram"]["voicetrio"][0]) == 2
     assert {piece[2] for piece in found.timelines["deepgram"]["voicetrio"]["pieces"]} == {"old", "next"}
     assert told == [("deepgram interrupt voicetrio", 0.0)]
+
+
+def small(name, **command):
+    """A scenario of the plan, made small, and run by voicetrio alone."""
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == name)
+    scenario = attrs.evolve(scenario, rounds=1, command={**scenario.command, **command})
+    return run.Run([scenario], run.entries_for(["voicetrio"]), 1, lambda _what, _share: None).run()
+
+
+def test_all_that_voicetrio_is_given_arrives_as_it_should():
+    found = small("uplink", sessions=2, seconds=0.4)
+
+    assert found.notes == []
+    figures = {key: contenders["cartesia-stt"]["voicetrio"][0] for key, contenders in found.values.items()}
+    assert figures["uplink.short"] == [0, 0]
+    assert min(figures["uplink.snr_db"]) > 70
+    assert len(figures["uplink.wide_db"]) == 2
+
+
+def test_voicetrio_asks_on_the_connection_that_it_has():
+    found = small("ask", turns=3, drop=1)
+
+    assert found.notes == []
+    assert len(found.values["ask.first_ms"]["chat"]["voicetrio"][0]) == 3
+    assert found.values["ask.connections"]["chat"]["voicetrio"] == [[0]]
 
 
 def test_a_run_that_is_cut_short_tells_what_it_found():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .plan import ENTRIES
-from .summary import number
+from .summary import ENOUGH, number
 from .svg import LogScale, Picture, log_ticks, tick_label
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _NAMES = 150.0
 _RIGHT = 24.0
 _ROW = 30.0
 
-COLOURS = {entry.name: f"c{number}" for number, entry in enumerate(ENTRIES)}
+COLOURS = {name: f"c{number}" for number, name in enumerate(dict.fromkeys(entry.name for entry in ENTRIES))}
 """The class of each contender's colour."""
 
 
@@ -56,12 +56,14 @@ def distribution(contenders: Mapping[str, Rounds], unit: str, title: str) -> str
     for place, (name, q, count) in enumerate(rows):
         y = 14 + _ROW * (place + 0.5)
         colour = COLOURS.get(name, "c9")
-        tip = f"{name}: median {number(q[2])}, p95 {number(q[4])}, p99 {number(q[5])} {unit}, n={count}"
+        p99 = f", p99 {number(q[5])}" if count >= ENOUGH else ""
+        tip = f"{name}: median {number(q[2])}, p95 {number(q[4])}{p99} {unit}, n={count}"
         picture.text(_NAMES - 10, y + 4, name, anchor="end")
         picture.line(scale(q[0]), y, scale(q[4]), y, f"whisker {colour}")
         picture.box(scale(q[1]), y - 7, scale(q[3]) - scale(q[1]), 14, f"half {colour}", tip)
         picture.line(scale(q[2]), y - 9, scale(q[2]), y + 9, "median")
-        picture.dot(scale(q[5]), y, f"hollow {colour}", tip)
+        if p99:
+            picture.dot(scale(q[5]), y, f"hollow {colour}", tip)
         picture.text(_WIDTH - 6, y + 4, f"{number(q[2])} {unit}", anchor="end", kind="value")
     return picture.render()
 
@@ -94,7 +96,7 @@ def growth(curves: Mapping[str, Mapping[int, float]], unit: str, title: str, *, 
         picture.line(across(size), base, across(size), base + 4, "grid")
         picture.text(across(size), base + 18, str(size), anchor="middle", kind="tick")
     picture.text((left + width - right) / 2, height - 6, "sessions at once", anchor="middle", kind="axis")
-    picture.text(4, 10, unit, kind="axis")
+    picture.text(4, 13, unit, kind="axis")
     ends: list[tuple[float, str]] = []
     for name in _in_order(curves):
         points = [(across(size), up(max(value, 1e-2) if log else value)) for size, value in sorted(curves[name].items())

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 SAMPLE_RATE = 24_000
-"""Of all audio in the benchmark; 16 bits, mono."""
+"""Of all audio that is spoken; 16 bits, mono."""
+
+FRAME_MS = 20
+FRAME_BYTES = 4 * 48 * FRAME_MS
+"""Of the audio that is listened to: 16 bits, stereo, 48 kHz, as WebRTC delivers it."""
 
 now = time.monotonic_ns
 """The clock of every figure, in nanoseconds."""
@@ -51,6 +55,26 @@ class Speaker(ABC):
         """Stop what is being spoken, in the way in which the library wants it done."""
 
 
+class Listener(ABC):
+    """A speech-to-text session that is open; `heard` is told of each transcript."""
+
+    @abstractmethod
+    async def give(self, pcm: bytes) -> None:
+        """Take a frame of audio: 20 ms of 16 bits, stereo, at 48 kHz; what is sent is mono at 16 kHz."""
+
+    @abstractmethod
+    async def end(self) -> None:
+        """End the audio; return when the library says that it is over, at once if it has no such call."""
+
+
+class Model(ABC):
+    """A language model's session; `heard` is told of each piece of an answer's text, and of its characters."""
+
+    @abstractmethod
+    async def ask(self, text: str) -> None:
+        """Ask, and return when the answer is complete."""
+
+
 class Contender(ABC):
     """What is measured.
 
@@ -71,8 +95,8 @@ class Contender(ABC):
         """Import the library, as an application that uses this provider would; timed, called once."""
 
     @abstractmethod
-    def session(self, provider: str, url: str, heard: Heard) -> AbstractAsyncContextManager[Speaker]:
-        """Open a session, connected as far as the library can connect beforehand; `heard` is told of all audio."""
+    def session(self, provider: str, url: str, heard: Heard) -> AbstractAsyncContextManager[Speaker | Listener | Model]:
+        """Open a session, connected as far as the library can connect beforehand; `heard` is told of all that comes."""
 
     def decode(self, data: Any) -> bytes:
         """The s16le PCM of what :meth:`Heard.put` was given; called when nothing is measured any more."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from .processes import PEERS
+from .processes import PEERS, RECOGNIZER
 
 MS_PER_CHAR = 57
 """Milliseconds of audio for each character: a turn is seldom a whole number of frames, as in life."""
@@ -20,7 +20,7 @@ _TEXT = "all of this is one sentence that goes on and on so that somebody can cu
 
 @attrs.frozen
 class Entry:
-    """A contender of the run."""
+    """A contender of the run; one that speaks, listens and asks has an entry, and a process, for each."""
 
     name: str
     module: str
@@ -29,26 +29,36 @@ class Entry:
 
 
 _ALL = ("deepgram", "lmnt", "cartesia", "smallest")
+_MODEL = "chat"
 
 OURS = "voicetrio"
 ORIGINALS = "videosdk-agents"
 
 ENTRIES = (
     Entry(OURS, "latency.contenders.ours", sys.executable, _ALL),
+    Entry(OURS, "latency.contenders.ours_stt", sys.executable, (RECOGNIZER,)),
+    Entry(OURS, "latency.contenders.ours_llm", sys.executable, (_MODEL,)),
     Entry(ORIGINALS, "latency.contenders.videosdk_agents", PEERS, _ALL),
+    Entry(ORIGINALS, "latency.contenders.videosdk_stt", PEERS, (RECOGNIZER,)),
+    Entry(ORIGINALS, "latency.contenders.videosdk_llm", PEERS, (_MODEL,)),
     Entry("deepgram-sdk", "latency.contenders.deepgram_sdk", PEERS, ("deepgram",)),
     Entry("lmnt-sdk", "latency.contenders.lmnt_sdk", PEERS, ("lmnt",)),
     Entry("cartesia-sdk", "latency.contenders.cartesia_sdk", PEERS, ("cartesia",)),
+    Entry("openai-sdk", "latency.contenders.openai_sdk", PEERS, (_MODEL,)),
     Entry("bare aiohttp", "latency.contenders.floor_aiohttp", PEERS, ("deepgram",)),
+    Entry("bare aiohttp", "latency.contenders.floor_aiohttp_stt", PEERS, (RECOGNIZER,)),
+    Entry("bare aiohttp", "latency.contenders.floor_aiohttp_llm", PEERS, (_MODEL,)),
     Entry("raw trio stream", "latency.contenders.floor_trio", sys.executable, ("deepgram",)),
 )
 FLOORS = ("bare aiohttp", "raw trio stream")
 
 BASE: dict[str, dict[str, object]] = {
-    "deepgram": {"flush_limit": 0, "characters_limit": 0, "session_limit": "none"},
-    "lmnt": {"reset_runs_on": "no"},
-    "cartesia": {"cancel": "immediate", "constant_fields": "any"},
-    "smallest": {},
+    "deepgram": {"flush_limit": 0, "characters_limit": 0, "session_limit": "none", "ms_per_char": MS_PER_CHAR},
+    "lmnt": {"reset_runs_on": "no", "ms_per_char": MS_PER_CHAR},
+    "cartesia": {"cancel": "immediate", "constant_fields": "any", "ms_per_char": MS_PER_CHAR},
+    "smallest": {"ms_per_char": MS_PER_CHAR},
+    RECOGNIZER: {},
+    _MODEL: {"first_token": 0},
 }
 """How each simulator behaves in every scenario: no limits, and cancelling works wherever the protocol has it."""
 
@@ -94,10 +104,18 @@ def scenarios(*, quick: bool) -> list[Scenario]:
     """The scenarios of a run, in order."""
     rounds = 2 if quick else 3
     some = ("deepgram", "cartesia") if quick else _ALL
+    few = ("deepgram",) if quick else ("deepgram", "cartesia")
     burst, paced = {"speed": "inf", "first_audio": 0}, {"speed": 1, "first_audio": 0}
     brisk = {"speed": 4, "first_audio": 0}
+    others = [] if quick else _variants(brisk, burst, few)
     return [
-        Scenario(name="import", do="prepare", rounds=1 if quick else 3, providers=some, fresh=True),
+        Scenario(
+            name="import",
+            do="prepare",
+            rounds=1 if quick else 3,
+            providers=(*few, RECOGNIZER, _MODEL),
+            fresh=True,
+        ),
         Scenario(
             name="cold",
             do="cold",
@@ -107,70 +125,81 @@ def scenarios(*, quick: bool) -> list[Scenario]:
             providers=some,
         ),
         _warm("warm", {"speed": 20, "first_audio": 0}, quick=quick, rounds=rounds, providers=some),
-        _warm("warmburst", burst, quick=quick, rounds=rounds, providers=some),
-        _interruptions("interrupt", brisk, quick=quick, providers=some),
-        _interruptions(
-            "runon",
-            {**brisk, "reset_runs_on": "yes"},
-            quick=quick,
-            providers=tuple(each for each in some if each == "lmnt"),
-        ),
-        _interruptions(
-            "runon",
-            {**brisk, "cancel": "run_on"},
-            quick=quick,
-            providers=("cartesia",),
-        ),
+        _interruptions("interrupt", brisk, turns=3 if quick else 4, rounds=rounds, providers=some),
+        *others,
         Scenario(
             name="stream",
             do="stream",
             options=burst,
             command={
-                "turns": 2 if quick else 5,
+                "turns": 2,
                 "gap": 0.1,
                 "sentences": ["This is the first. ", "Here is the second. ", "That was all. "],
             },
-            rounds=rounds,
+            rounds=1 if quick else 2,
             providers=some,
             log=True,
         ),
-        _receive("paced", paced, sessions=10, characters=44 if quick else 60, rounds=rounds, providers=some),
-        _receive("burst", burst, sessions=1, characters=1053, rounds=rounds, providers=some),
+        _receive("paced", paced, sessions=10, characters=14 if quick else 24, rounds=rounds, providers=some),
+        _receive("burst", burst, sessions=1, characters=1053, rounds=1 if quick else 3, providers=some),
         *(
-            _many(sessions, rounds=1 if quick or sessions > 1 else 3)
+            _many(sessions, quick=quick, providers=few if quick else some)
             for sessions in ((20,) if quick else (1, 20, 100, 500))
         ),
         Scenario(
             name="idle",
             do="idle",
             options=paced,
-            command={"sessions": 20 if quick else 50, "text": "Hello."},
+            command={
+                "sessions": 20 if quick else 40,
+                "first": "Hi.",
+                "text": text_of(40),
+                "after": 4800,
+                "speak": 1.0,
+            },
             rounds=1,
-            providers=("deepgram",) if quick else ("deepgram", "cartesia"),
+            providers=few,
             fresh=True,
         ),
         Scenario(
             name="close",
             do="close",
             options={**paced, "never_close": "yes"},
-            command={"turns": 1, "text": text_of(100), "timeout": 4.0 if quick else 12.0},
+            command={"turns": 1, "text": text_of(100), "timeout": 2.0 if quick else 6.0},
             rounds=1,
             providers=("deepgram",) if quick else ("deepgram", "lmnt"),
             fresh=True,
         ),
+        _uplink(quick=quick, rounds=rounds),
+        *_questions(quick=quick, rounds=rounds),
     ]
 
 
-def _interruptions(name: str, options: dict[str, object], *, quick: bool, providers: tuple[str, ...]) -> Scenario:
-    command = {"turns": 4 if quick else 8, "text": text_of(54), "next": "and now", "after": 4800}
-    rounds = 2 if quick or name == "runon" else 3
+def _variants(brisk: dict[str, object], burst: dict[str, object], few: tuple[str, ...]) -> list[Scenario]:
+    """Warm turns whose audio comes at once, and interruptions of servers that cannot be stopped."""
+    runs_on = {"lmnt": {"reset_runs_on": "yes"}, "cartesia": {"cancel": "run_on"}}
+    return [
+        _warm("warmburst", burst, quick=False, rounds=2, providers=few),
+        *(
+            _interruptions("runon", {**brisk, **options}, turns=4, rounds=2, providers=(provider,))
+            for provider, options in runs_on.items()
+        ),
+    ]
+
+
+def _interruptions(
+    name: str, options: dict[str, object], *, turns: int, rounds: int, providers: tuple[str, ...]
+) -> Scenario:
+    command = {"turns": turns, "text": text_of(54), "next": "and now", "after": 4800}
     return Scenario(
         name=name, do="interrupt", options=options, command=command, rounds=rounds, providers=providers, log=True
     )
 
 
 def _warm(name: str, options: dict[str, object], *, quick: bool, rounds: int, providers: tuple[str, ...]) -> Scenario:
-    command = {"turns": 40 if quick else 100, "drop": 10, "text": "Hello there.", "seconds": 1.0 if quick else 1.5}
+    # Paced turns are short, so that there are enough of them for a 99th percentile.
+    text = "Hi." if name == "warm" else "Hello there."
+    command = {"turns": 40 if quick else 100, "drop": 10, "text": text, "seconds": 0.5 if quick else 1.0}
     return Scenario(name=name, do="warm", options=options, command=command, rounds=rounds, providers=providers)
 
 
@@ -182,7 +211,7 @@ def _receive(name: str, options: dict[str, object], **how: Any) -> Scenario:
     command = {
         "sessions": how["sessions"],
         "text": text,
-        "first": "Hello there.",
+        "first": "Hi.",
         "expected": expected,
         "settle": 1.0,
         "timeout": seconds + 5,
@@ -192,24 +221,65 @@ def _receive(name: str, options: dict[str, object], **how: Any) -> Scenario:
     )
 
 
-def _many(sessions: int, rounds: int) -> Scenario:
+def _many(sessions: int, *, quick: bool, providers: tuple[str, ...]) -> Scenario:
+    # So many interruptions of each session that there are hundreds in all: fewer tell nothing of a 99th percentile.
+    turns = {1: 3, 20: 5 if quick else 7, 100: 2, 500: 1}[sessions]
     command = {
         "sessions": sessions,
-        "text": text_of(64),
-        "next": text_of(25),
-        "after": 4800,
-        "spread": 1.0,
-        "timeout": 8.0,
+        "turns": turns,
+        "text": text_of(24),
+        "next": "and",
+        "after": 2400,
+        "wander": 1.0,
+        # All 500 at once would take the simulator's whole core: so some 300 of them speak at any moment.
+        "spread": 2.0 if sessions > 100 else 1.0 if sessions > 20 else 0.5,
+        "seconds": 10.0,
     }
     return Scenario(
         name=f"many-{sessions}",
         do="many",
-        # A little faster than it plays, so that the simulator's own drift makes no frame late.
-        options={"speed": 1.05, "first_audio": 0, "frame_ms": 100},
+        # A little faster than it plays, so that the simulator's own drift makes no frame late; in frames so large that
+        # it can serve 500 with one core.
+        options={"speed": 1.05, "first_audio": 0, "frame_ms": 200},
         command=command,
-        rounds=rounds,
-        providers=("deepgram",),
+        rounds=1,
+        providers=providers,
         log=True,
-        fresh=True,
         timeout=90.0,
     )
+
+
+def _uplink(*, quick: bool, rounds: int) -> Scenario:
+    command = {"sessions": 10, "seconds": 1.0 if quick else 2.0, "lead": 10, "timeout": 15.0}
+    return Scenario(name="uplink", do="uplink", command=command, rounds=rounds, providers=(RECOGNIZER,))
+
+
+def _questions(*, quick: bool, rounds: int) -> list[Scenario]:
+    """The simulated model says what it is told; a word is a token."""
+    short, long = "tell " * 8, "word " * 100
+    ask = {"turns": 40 if quick else 100, "drop": 10, "text": short, "seconds": 1.0}
+    return [
+        Scenario(
+            name="ask",
+            do="warm",
+            options={"tokens_per_second": 1000},
+            command=ask,
+            rounds=rounds,
+            providers=(_MODEL,),
+        ),
+        _tokens("tokens", {"tokens_per_second": 100}, 10, long, rounds=rounds),
+        _tokens("tokenburst", {"tokens_per_second": "none"}, 1, long * 10, rounds=rounds),
+    ]
+
+
+def _tokens(name: str, options: dict[str, object], sessions: int, text: str, *, rounds: int) -> Scenario:
+    command = {
+        "sessions": sessions,
+        "text": text.strip(),
+        "first": "Hello there.",
+        "expected": len(text.strip()),
+        "tokens": text.count(" "),
+        "settle": 1.0,
+        "timeout": 20.0,
+    }
+    return Scenario(name=name, do="receive", options=options, command=command, rounds=rounds, providers=(_MODEL,))

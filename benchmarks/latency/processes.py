@@ -8,17 +8,55 @@ import selectors
 import subprocess
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
 
-_TICK = os.sysconf("SC_CLK_TCK")
+RECOGNIZER = "cartesia-stt"
+"""The one simulator of which it must be known what it heard."""
+
+LOOK = 0.5
+"""Seconds between two looks at how busy the simulator is."""
+
+
+def scheduled(pid: int) -> tuple[float, float]:
+    """Seconds for which a process's main thread ran, and for which it could have run while others had its core."""
+    try:
+        ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except OSError:  # a kernel that does not tell, or a process that has ended
+        return 0.0, 0.0
+    return int(ran) / 1e9, int(waited) / 1e9
+
+
+class Watch:
+    """How busy a process is.
+
+    Attributes:
+        most: the share of its busiest half second in which it ran, or waited for its core.
+        ran: seconds.
+        waited: seconds in which others had its core.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.most = self.ran = self.waited = 0.0
+        self._pid = pid
+        self._last, self._time = scheduled(pid), time.perf_counter()
+
+    def look(self) -> None:
+        """Take the time since the last look into account; less than a tenth of a second tells nothing."""
+        found, now = scheduled(self._pid), time.perf_counter()
+        if now - self._time > LOOK / 5 and found > self._last:
+            ran, waited = found[0] - self._last[0], found[1] - self._last[1]
+            self.most = max(self.most, (ran + waited) / (now - self._time))
+            self.ran, self.waited = self.ran + ran, self.waited + waited
+            self._last, self._time = found, now
 
 
 class ContenderFailed(Exception):
@@ -38,50 +76,58 @@ def _pin(process: subprocess.Popen[str], core: int | None) -> None:
         os.sched_setaffinity(process.pid, {core})
 
 
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+def _environment(*paths: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONHASHSEED": "0"}
 
 
 class SimulatorProcess:
-    """``voicetrio simulate`` in a process of its own.
+    """A simulator in a process of its own.
 
     Attributes:
         url: where it listens.
         log: where it writes its log, None if it was not asked for.
+        pid: of its process.
     """
 
-    def __init__(self, process: subprocess.Popen[str], url: str, log: Path | None) -> None:
+    def __init__(self, pid: int, url: str, log: Path | None, folder: Path) -> None:
         self.url = url
         self.log = log
-        self._process = process
+        self.pid = pid
+        self._folder = folder
+        self._read: set[Path] = set()
 
-    def cpu(self) -> float:
-        """Seconds of CPU so far."""
-        return cpu_seconds(self._process.pid)
+    def arrived(self) -> list[bytes]:
+        """What a recognizer heard on each of the connections that are new since the last call."""
+        paths = sorted(path for path in self._folder.glob("*.pcm") if path not in self._read)
+        self._read.update(paths)
+        return [path.read_bytes() for path in paths]
+
+
+def _command(name: str, options: Mapping[str, object], folder: Path, log: Path | None) -> list[str]:
+    if name == RECOGNIZER:
+        return [sys.executable, "-m", "latency.ear", str(folder), json.dumps(options)]
+    pairs = [each for key, value in options.items() for each in ("-O", f"{key}={value}")]
+    logged = [] if log is None else ["--log", str(log)]
+    return [sys.executable, "-m", "voicetrio.cli", "simulate", name, *pairs, *logged]
 
 
 @contextmanager
 def simulator(
     name: str, options: Mapping[str, object], core: int | None, *, log: bool = False
 ) -> Generator[SimulatorProcess, None, None]:
-    """Run a simulator."""
-    command = [sys.executable, "-m", "voicetrio.cli", "simulate", name]
-    for key, value in options.items():
-        command += ["-O", f"{key}={value}"]
+    """Run a simulator: ``voicetrio simulate``, or the one that keeps what it hears."""
     with tempfile.TemporaryDirectory(prefix="voicetrio-bench-") as folder:
         path = Path(folder) / "log.jsonl" if log else None
-        if path is not None:
-            command += ["--log", str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        command = _command(name, options, Path(folder), path)
+        environment = _environment(ROOT / "benchmarks", ROOT)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
             assert process.stdout is not None
             _pin(process, core)
             try:
                 url = process.stdout.readline().strip()
                 if not url:
                     raise RuntimeError(f"the simulator of {name} did not start: {' '.join(command)}")
-                yield SimulatorProcess(process, url, path)
+                yield SimulatorProcess(process.pid, url, path, Path(folder))
             finally:
                 process.kill()
 
@@ -97,11 +143,11 @@ class Worker:
 
     Attributes:
         prepared: what it said of its import.
+        pid: of the process.
     """
 
     def __init__(self, module: str, python: str | Path, core: int | None, *, path: Path | None = None) -> None:
-        paths = [str(each) for each in (path, ROOT / "benchmarks", ROOT) if each is not None]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONHASHSEED": "0"}
+        paths = [each for each in (path, ROOT / "benchmarks", ROOT) if each is not None]
         command = [str(python), "-m", module]
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 -- lives as long as the process
         self._process = subprocess.Popen(
@@ -110,14 +156,17 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            env=environment,
+            env=_environment(*paths),
             cwd=ROOT / "benchmarks",
         )
         _pin(self._process, core)
+        self.pid = self._process.pid
         self.prepared: dict[str, Any] = {}
 
-    def ask(self, command: Mapping[str, object], timeout: float = 120.0) -> dict[str, Any]:
-        """Send a command and wait for its answer.
+    def ask(
+        self, command: Mapping[str, object], timeout: float = 120.0, look: Callable[[], object] = lambda: None
+    ) -> dict[str, Any]:
+        """Send a command and wait for its answer; `look` is called every half second meanwhile, and at its end.
 
         Raises:
             ContenderFailed: none came.
@@ -131,9 +180,13 @@ class Worker:
             raise ContenderFailed(self._last_words()) from None
         with selectors.DefaultSelector() as selector:
             selector.register(self._process.stdout, selectors.EVENT_READ)
-            if not selector.select(timeout):
-                self.kill()
-                raise ContenderFailed(f"{command['do']}: no answer within {timeout:g} s")
+            enough = time.monotonic() + timeout
+            while not selector.select(min(LOOK, timeout)):
+                look()
+                if time.monotonic() > enough:
+                    self.kill()
+                    raise ContenderFailed(f"{command['do']}: no answer within {timeout:g} s")
+            look()
         line = self._process.stdout.readline()
         if not line:
             raise ContenderFailed(self._last_words())

@@ -7,10 +7,10 @@ import itertools
 from typing import TYPE_CHECKING
 
 from . import charts
-from .metrics import BY_KEY
-from .plan import FLOORS
+from .metrics import BY_KEY, Metric
+from .plan import BASE, FLOORS
 from .stats import Rounds, quantile
-from .summary import Comparison, Row, comparisons, number, rows, span
+from .summary import ENOUGH, Comparison, Row, comparisons, number, rows, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,25 +23,44 @@ _DISTRIBUTIONS = (
     "warmburst.first_ms",
     "interrupt.next_ms",
     "interrupt.free_ms",
+    "many.first_ms@20",
+    "many.next_ms@20",
     "cold.first_ms",
     "stream.first_ms",
+    "ask.first_ms",
 )
 _GROWTH = (
-    ("many.first_ms", 0.5, "request → first sample, median"),
-    ("many.first_ms", 0.99, "request → first sample, p99"),
+    ("many.first_ms", 0.5, "warm request → first sample, median"),
+    ("many.first_ms", 0.99, "warm request → first sample, p99"),
     ("many.next_ms", 0.5, "interruption → next first sample, median"),
     ("many.next_ms", 0.99, "interruption → next first sample, p99"),
-    ("many.cpu_ms", 0.5, "CPU of a session"),
+    ("many.cpu_ms", 0.5, "CPU of two turns and an interruption"),
     ("many.late", None, "late audio"),
+    ("many.simulator", None, "the simulator's busiest half second"),
 )
+BUSY = 0.1
+"""Share of the time that may be lost to other processes; contenders and simulators have a core each."""
+
+_EXACT = (
+    "interrupt.stale",
+    "interrupt.lost",
+    "interrupt.doubled",
+    "interrupt.mute",
+    "interrupt.hung",
+    "interrupt.connections",
+    "stream.missing",
+)
+_LISTENING = ("uplink.cpu_ms", "uplink.snr_db", "uplink.wide_db", "uplink.short")
+_MODELS = ("ask.first_ms", "tokens.cpu_us", "tokenburst.cpu_us", "ask.connections")
+_MEMORY = ("idle.kib", "idle.tasks", "speaking.kib", "speaking.tasks")
 
 _STYLE = """
 :root { --paper: #fff; --ink: #1b1f24; --soft: #59636e; --rule: #d8dee4; --band: #f6f8fa; --good: #116329;
-  --bad: #b3261e; --c0: #0b57d0; --c1: #c2410c; --c2: #7c3aed; --c3: #0f766e; --c4: #a21caf; --c5: #6b7280;
-  --c6: #92790b; --next: #0b57d0; --old: #8b949e; }
+  --bad: #b3261e; --c0: #0b57d0; --c1: #c2410c; --c2: #7c3aed; --c3: #0f766e; --c4: #a21caf; --c5: #be185d;
+  --c6: #6b7280; --c7: #92790b; --next: #0b57d0; --old: #8b949e; }
 @media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --ink: #e6edf3; --soft: #9198a1; --rule: #30363d;
   --band: #161b22; --good: #56d364; --bad: #ff7b72; --c0: #79b8ff; --c1: #ffa657; --c2: #c4a7ff; --c3: #4fd1c5;
-  --c4: #f0a6ff; --c5: #a8b1bb; --c6: #e3c341; --next: #79b8ff; --old: #8b949e; } }
+  --c4: #f0a6ff; --c5: #ff9eb5; --c6: #a8b1bb; --c7: #e3c341; --next: #79b8ff; --old: #8b949e; } }
 * { box-sizing: border-box; }
 body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; max-width: 1000px;
   margin: 0 auto; padding: 24px 20px 80px; }
@@ -64,13 +83,14 @@ svg .heard-old { fill: var(--old); } svg .heard-stale { fill: var(--bad); } svg 
   padding: 3px 10px 3px 0; vertical-align: top; } td { white-space: nowrap; } td[colspan] { white-space: normal; }
 .n { text-align: right; }
 tr.group td { background: var(--band); font-weight: 600; padding: 6px; } .ahead { color: var(--good); }
-.behind { color: var(--bad); } details { margin: 8px 0; } code { background: var(--band); padding: 1px 4px; }
+.behind { color: var(--bad); } details { margin: 12px 0; }
+summary { font-weight: 600; cursor: pointer; padding: 4px 0; } code { background: var(--band); padding: 1px 4px; }
 """
 
 
 def _colours() -> str:
     parts = []
-    for number_ in range(7):
+    for number_ in range(8):
         colour = f"var(--c{number_})"
         parts.append(f"svg .c{number_} {{ stroke: {colour}; fill: {colour}; }}")
         parts.append(f"svg text.c{number_} {{ stroke: none; }}")
@@ -98,6 +118,9 @@ def render(results: Results) -> str:
         *_timelines(results),
         *_distributions(results),
         *_growth(results),
+        *_listening(all_rows),
+        *_models(all_rows),
+        *_memory(all_rows),
         *_ratios(compared),
         *_method(results),
         "</body></html>",
@@ -116,10 +139,11 @@ def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
         f"{meta['seconds']:.0f} s, {meta['cpu_seconds']:.0f} s of CPU · seed {meta['seed']}"
         f"{'' if meta['pinned'] else ' · processes not pinned'} · load before it {meta['load_before'][0]:.1f}</p>"
     )
-    if meta["load_before"][0] > 1:
+    if meta["waited"] > BUSY:
         yield (
-            "<p><strong>The machine was busy with something else when this run began: take its figures for a try, "
-            "not for a result.</strong></p>"
+            f"<p><strong>The machine was busy with something else: for {meta['waited']:.0%} of the time in which "
+            "contenders and simulators could have run, others had their core. Take these figures for a try, not for a "
+            "result.</strong></p>"
         )
     yield (
         "<p>Every contender speaks to the same simulators over loopback, in a process of its own, in turn. Of "
@@ -129,36 +153,62 @@ def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
     )
     yield (
         "<nav><a href='#exact'>Exactness</a><a href='#timeline'>One interruption</a><a href='#distributions'>"
-        "Distributions</a><a href='#growth'>Growth</a><a href='#ratios'>All ratios</a>"
+        "Distributions</a><a href='#growth'>Growth</a><a href='#listening'>Listening</a><a href='#models'>"
+        "Language models</a><a href='#memory'>Memory</a><a href='#ratios'>All ratios</a>"
         "<a href='#method'>Method</a></nav>"
     )
 
 
 def _exactness(all_rows: list[Row]) -> Iterator[str]:
-    keys = (
-        "interrupt.stale",
-        "interrupt.lost",
-        "interrupt.doubled",
-        "interrupt.mute",
-        "interrupt.hung",
-        "interrupt.connections",
-        "stream.missing",
-    )
-    found = {(row.metric.key, row.provider): row for row in all_rows if row.metric.key in keys}
-    providers = list(dict.fromkeys(provider for _, provider in found))
     yield "<h2 id='exact'>Is an interruption exact?</h2>"
     yield (
         "<p>Every sample tells which turn it belongs to, and where. A sample is <em>stale</em> if it is of the "
         "interrupted turn and reached the consumer after the interrupting call had returned; <em>lost</em> if it is "
         "missing before the cut, or anywhere in the turn that follows. Means for each interruption.</p>"
     )
+    yield from _table(all_rows, _EXACT)
+
+
+def _listening(all_rows: list[Row]) -> Iterator[str]:
+    yield "<h2 id='listening'>Listening</h2>"
+    yield (
+        "<p>Ten sessions of speech-to-text, each given frames of 20 ms, 48 kHz stereo, as a room delivers them; the "
+        "provider is sent mono at 16 kHz. What arrives there is compared with one resampling of the whole sound. More "
+        "dB are better. The floor takes every third sample of one channel: it shows what the rest costs.</p>"
+    )
+    yield from _table(all_rows, _LISTENING)
+
+
+def _models(all_rows: list[Row]) -> Iterator[str]:
+    yield "<h2 id='models'>Language models</h2>"
+    yield (
+        "<p>An OpenAI-compatible model that answers at once. A token's CPU is measured with ten answers under way, "
+        "each with 100 tokens a second, and with one whose tokens come as fast as they are taken. Medians.</p>"
+    )
+    yield from _table(all_rows, _MODELS)
+
+
+def _memory(all_rows: list[Row]) -> Iterator[str]:
+    yield "<h2 id='memory'>Memory and tasks of a session</h2>"
+    yield "<p>Of each further session, the first ones left out; the adapters' own tasks included.</p>"
+    yield from _table(all_rows, _MEMORY)
+
+
+def _table(all_rows: list[Row], keys: tuple[str, ...]) -> Iterator[str]:
+    """Contenders down, figures across: medians, of counts the means."""
+    found = {(row.metric.key, row.provider): row for row in all_rows if row.metric.key in keys}
+    if not found:
+        yield "<p>No figures.</p>"
+        return
+    shown = [key for key in keys if any(key == metric for metric, _ in found)]
     yield "<div class='scroll'><table><tr><th>provider</th><th>contender</th>"
-    yield "".join(f"<th class='n'>{_safe(BY_KEY[key].title)}</th>" for key in keys) + "</tr>"
-    for provider in providers:
-        names = dict.fromkeys(name for key in keys if (key, provider) in found for name in found[key, provider].cells)
+    yield "".join(f"<th class='n'>{_safe(_headed(BY_KEY[key]))}</th>" for key in shown)
+    yield "</tr>"
+    for provider in dict.fromkeys(provider for _, provider in found):
+        names = dict.fromkeys(name for key in shown if (key, provider) in found for name in found[key, provider].cells)
         for name in names:
             yield f"<tr><td>{_safe(provider)}</td><td>{_safe(name)}</td>"
-            for key in keys:
+            for key in shown:
                 row = found.get((key, provider))
                 cell = row.cells.get(name) if row else None
                 value = cell.value.value if cell else float("nan")
@@ -166,6 +216,11 @@ def _exactness(all_rows: list[Row]) -> Iterator[str]:
                 yield f"<td class='n{' behind' if wrong else ''}'>{number(value)}</td>"
             yield "</tr>"
     yield "</table></div>"
+
+
+def _headed(metric: Metric) -> str:
+    """Title and unit, unless the title tells it."""
+    return metric.title if metric.unit in metric.title else f"{metric.title}, {metric.unit}"
 
 
 def _timelines(results: Results) -> Iterator[str]:
@@ -178,6 +233,8 @@ def _timelines(results: Results) -> Iterator[str]:
         "turn that was asked for next.</span> "
         "The dashed line is the call.</p>"
     )
+    if not results.timelines:
+        yield "<p>No interruption was recorded.</p>"
     for provider, timelines in results.timelines.items():
         yield f"<h3>{_safe(provider)}</h3>{charts.interruption(timelines, f'One interruption, {provider}')}"
 
@@ -186,16 +243,19 @@ def _distributions(results: Results) -> Iterator[str]:
     yield "<h2 id='distributions'>Distributions</h2>"
     yield (
         "<p>Box: the middle half. Line: 5th to 95th percentile. Bar: the median, also written at the right. Ring: the "
-        "99th percentile. Further left is faster. Rest the pointer on a box for its figures.</p>"
+        f"99th percentile, where there are {ENOUGH} figures. Further left is faster. Rest the pointer on a box for its "
+        "figures.</p>"
     )
     for key in _DISTRIBUTIONS:
         if key not in results.values:
             continue
-        metric = BY_KEY[key]
-        yield f"<h3>{_safe(metric.title)}</h3><p class='soft'>{_safe(metric.meaning)}</p>"
+        name, _, size = key.partition("@")
+        metric = BY_KEY[name]
+        title = f"{metric.title}, {size} sessions" if size else metric.title
+        yield f"<h3>{_safe(title)}</h3><p class='soft'>{_safe(metric.meaning)}</p>"
         for provider, contenders in results.values[key].items():
             yield f"<p class='soft'>{_safe(provider)}</p>"
-            yield charts.distribution(contenders, metric.unit, f"{metric.title}, {provider}")
+            yield charts.distribution(contenders, metric.unit, f"{title}, {provider}")
 
 
 def _growth(results: Results) -> Iterator[str]:
@@ -204,27 +264,34 @@ def _growth(results: Results) -> Iterator[str]:
         return
     yield "<h2 id='growth'>Many sessions in one process</h2>"
     yield (
-        "<p>Deepgram's protocol; every session speaks at real-time pace, is interrupted once, and speaks again. Both "
-        "axes of the first five are logarithmic. A contender without a line gave no figure: none of its next turns "
-        "sounded.</p><div class='two'>"
+        "<p>Every session speaks at real-time pace, is interrupted, and speaks again at once. Both axes of the first "
+        "five are logarithmic. Where a line ends early, or a 99th percentile is not shown, there are too few figures: "
+        "turns did not sound, or too few were asked for. The last picture shows how busy the simulator was, on its own "
+        "core: near 100 % it is the simulator that was measured. Every contender meets the same one.</p>"
     )
-    for key, q, title in _GROWTH:
-        curves: dict[str, dict[int, float]] = {}
-        for full in found:
-            name, _, size = full.partition("@")
-            if name != key:
-                continue
-            for contender, rounds in results.values[full].get("deepgram", {}).items():
-                curves.setdefault(contender, {})[int(size)] = _of(rounds, q)
-        picture = charts.growth(curves, BY_KEY[key].unit, title, log=q is not None)
-        yield f"<div><h3>{_safe(title)}</h3>{picture}</div>"
-    yield "</div>"
+    if len({full.partition("@")[2] for full in found}) == 1:
+        yield "<p>This run had one number of sessions only: its figures are among all ratios.</p>"
+        return
+    providers = dict.fromkeys(provider for full in found for provider in results.values[full])
+    for place, provider in enumerate(sorted(providers, key=list(BASE).index)):
+        yield f"<details{'' if place else ' open'}><summary>{_safe(provider)}</summary><div class='two'>"
+        for key, q, title in _GROWTH:
+            curves: dict[str, dict[int, float]] = {}
+            for full in found:
+                name, _, size = full.partition("@")
+                if name != key:
+                    continue
+                for contender, rounds in results.values[full].get(provider, {}).items():
+                    curves.setdefault(contender, {})[int(size)] = _of(rounds, q)
+            picture = charts.growth(curves, BY_KEY[key].unit, f"{title}, {provider}", log=q is not None)
+            yield f"<div><h3>{_safe(title)}</h3>{picture}</div>"
+        yield "</div></details>"
 
 
 def _of(rounds: Rounds, q: float | None) -> float:
-    if q is not None:
-        return quantile(rounds, q)
     figures = [figure for each in rounds for figure in each]
+    if q is not None:
+        return quantile(rounds, q) if q <= 0.5 or len(figures) >= ENOUGH else float("nan")
     return sum(figures) / len(figures) if figures else float("nan")
 
 
@@ -233,16 +300,18 @@ def _ratios(compared: list[Comparison]) -> Iterator[str]:
     yield (
         "<p>Ours over theirs: below 1, voicetrio is ahead. In brackets the interval that holds 95 % of 1,000 bootstrap "
         "draws over rounds. <span class='ahead'>Green</span>: the whole interval is below 1. <span class='behind'>Red"
-        "</span>: above. Of counts the mean is shown, and no ratio.</p>"
+        f"</span>: above. Of counts, memory and decibels the mean is shown, and no ratio; of fewer than {ENOUGH} "
+        "figures no 99th percentile.</p>"
     )
     yield "<div class='scroll'><table><tr><th>provider</th><th>beside</th><th class='n'>ours</th>"
-    yield "<th class='n'>theirs</th><th class='n'>ratio of medians</th><th class='n'>ratio of p99</th>"
-    yield "<th class='n'>n</th></tr>"
+    yield "<th class='n'>theirs</th><th class='n'>ratio of medians</th><th class='n'>our p99</th>"
+    yield "<th class='n'>their p99</th><th class='n'>ratio of p99</th><th class='n'>our n</th>"
+    yield "<th class='n'>their n</th></tr>"
     for title, group in itertools.groupby(compared, key=lambda each: (each.row.title, each.row.metric)):
         name, metric = title
         goal = f" · goal {metric.goal}" if metric.goal else ""
         yield (
-            f"<tr class='group'><td colspan='7'>{_safe(name)}, {_safe(metric.unit)}{_safe(goal)} "
+            f"<tr class='group'><td colspan='10'>{_safe(name)}, {_safe(metric.unit)}{_safe(goal)} "
             f"<span class='soft' style='font-weight:400'>{_safe(metric.meaning)}</span></td></tr>"
         )
         for each in group:
@@ -252,8 +321,10 @@ def _ratios(compared: list[Comparison]) -> Iterator[str]:
                 f"<td class='n'>{number(each.ours.value.value)}</td>"
                 f"<td class='n'>{number(each.theirs.value.value)}</td>"
                 f"<td class='n {each.verdict}'>{each.verdict if counted else span(each.theirs.ratio)}</td>"
+                f"<td class='n'>{'' if counted else number(each.ours.p99)}</td>"
+                f"<td class='n'>{'' if counted else number(each.theirs.p99)}</td>"
                 f"<td class='n'>{'' if counted else span(each.theirs.ratio_p99)}</td>"
-                f"<td class='n'>{each.theirs.count}</td></tr>"
+                f"<td class='n'>{each.ours.count}</td><td class='n'>{each.theirs.count}</td></tr>"
             )
     yield "</table></div>"
 

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .metrics import figures, timeline
-from .plan import BASE, ENTRIES, MS_PER_CHAR, Entry, Scenario, scenarios
-from .processes import ContenderFailed, SimulatorProcess, Worker, cores, simulator
+from .plan import BASE, ENTRIES, Entry, Scenario, scenarios
+from .processes import ContenderFailed, SimulatorProcess, Watch, Worker, cores, simulator
+from .signals import voice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _LABELS = 100_000
+
+SATURATED = 0.9
+"""Share of its core above which a simulator may be what holds everybody up."""
 
 
 @attrs.define
@@ -43,6 +47,13 @@ class Results:
     def add(self, metric: str, provider: str, contender: str, figures: list[float]) -> None:
         """Add a round's figures."""
         self.values.setdefault(metric, {}).setdefault(provider, {}).setdefault(contender, []).append(figures)
+
+    def note_versions(self, contender: str, versions: dict[str, str]) -> None:
+        """Note versions; one that differs from another contender's is told with its own."""
+        known = self.meta.setdefault("versions", {})
+        for package, version in versions.items():
+            if known.setdefault(package, version) != version:
+                known[f"{package} of {contender}"] = version
 
     def note(self, text: str) -> None:
         """Add a note, once."""
@@ -73,6 +84,7 @@ class Run:
         self._done = 0
         self._steps = sum(len(self._who(provider)) * each.rounds for each in plan for provider in each.providers)
         self._usage = os.times()
+        self._ran = self._waited = 0.0
 
     def _who(self, provider: str) -> list[Entry]:
         return [entry for entry in self._entries if provider in entry.providers]
@@ -97,6 +109,7 @@ class Run:
         before, usage = self._usage, os.times()
         self.results.meta["seconds"] = time.perf_counter() - began
         self.results.meta["cpu_seconds"] = sum(usage[:4]) - sum(before[:4])
+        self.results.meta["waited"] = self._waited / max(self._ran + self._waited, 1e-9)
         return self.results
 
     def _run_provider(self, provider: str) -> None:
@@ -104,13 +117,16 @@ class Run:
         try:
             for scenario in self._plan:
                 if provider in scenario.providers:
+                    began = time.perf_counter()
                     self._run_scenario(scenario, provider, workers)
+                    took = self.results.meta.setdefault("took", {})
+                    took[scenario.name] = took.get(scenario.name, 0.0) + time.perf_counter() - began
         finally:
             for worker in workers.values():
                 worker.kill()
 
     def _run_scenario(self, scenario: Scenario, provider: str, workers: dict[str, Worker]) -> None:
-        options = {"ms_per_char": MS_PER_CHAR, "seed": self._seed, **BASE[provider], **scenario.options}
+        options = {"seed": self._seed, **BASE[provider], **scenario.options}
         who = self._who(provider)
         with ExitStack() as stack:
             server: SimulatorProcess | None = None
@@ -162,8 +178,7 @@ class Run:
         except ContenderFailed:
             worker.kill()
             raise
-        self.results.meta["versions"].update(worker.prepared["versions"])
-        self.results.meta["versions"][f"Python of {entry.name}"] = worker.prepared["python"]
+        self.results.note_versions(entry.name, {**worker.prepared["versions"], "Python": worker.prepared["python"]})
         if not fresh:
             workers[entry.name] = worker
         return worker
@@ -171,13 +186,20 @@ class Run:
     def _ask(
         self, scenario: Scenario, provider: str, entry: Entry, round_: int, server: SimulatorProcess, worker: Worker
     ) -> None:
-        turns = max(scenario.command.get("turns", 0), scenario.command.get("sessions", 0))
+        turns = max(scenario.command.get("turns", 1), 1) * max(scenario.command.get("sessions", 1), 1)
         label, self._label = self._label, (self._label + turns) % _LABELS
         log_before = server.log.stat().st_size if server.log is not None else 0
-        busy, began = server.cpu(), time.perf_counter()
+        watches = [Watch(server.pid), Watch(worker.pid)]
+
+        def look() -> None:
+            for watch in watches:
+                watch.look()
+
         with tempfile.TemporaryDirectory(prefix="voicetrio-bench-") as folder:
             pcm = Path(folder) / "heard.pcm"
             pcm.touch()
+            if scenario.do == "uplink":
+                (Path(folder) / "sound.pcm").write_bytes(voice(scenario.command["seconds"]))
             command = {
                 "do": scenario.do,
                 "provider": provider,
@@ -185,15 +207,18 @@ class Run:
                 "seed": f"{self._seed}/{round_}",
                 "label": label,
                 "pcm": str(pcm),
+                "sound": str(Path(folder) / "sound.pcm"),
                 **scenario.command,
             }
-            answer = worker.ask(command, scenario.timeout)
+            answer = worker.ask(command, scenario.timeout, look)
             heard = pcm.read_bytes()
-        share = (server.cpu() - busy) / max(time.perf_counter() - began, 1e-9)
         if answer.get("error"):
             self.results.note(f"{entry.name}, {provider}, {scenario.name}: {answer['error']}")
             return
-        self._note_troubles(scenario, provider, entry, answer, share)
+        answer |= {"arrived": server.arrived(), "simulator": watches[0].most}
+        self._ran += sum(watch.ran for watch in watches)
+        self._waited += sum(watch.waited for watch in watches)
+        self._note_troubles(scenario, provider, entry, answer)
         self._add(scenario, provider, entry, answer, heard, _lines(server, log_before))
 
     def _add(
@@ -212,16 +237,19 @@ class Run:
             if picture is not None:
                 self.results.timelines.setdefault(provider, {})[entry.name] = picture
 
-    def _note_troubles(
-        self, scenario: Scenario, provider: str, entry: Entry, answer: dict[str, Any], share: float
-    ) -> None:
+    def _note_troubles(self, scenario: Scenario, provider: str, entry: Entry, answer: dict[str, Any]) -> None:
         where = f"{entry.name}, {provider}, {scenario.name}"
         troubles = [*answer.get("failed", []), *answer.get("errors", [])]
-        troubles += [turn["error"] for turn in answer.get("turns", []) if turn.get("error")]
+        turns = [turn for each in (answer, *answer.get("sessions", [])) for turn in each.get("turns", [])]
+        troubles += [turn["error"] for turn in turns if turn.get("error")]
         for trouble in troubles[:2]:
             self.results.note(f"{where}: {trouble[:200]}")
-        if share > 0.85:
-            self.results.note(f"{where}: the simulator used {share:.0%} of its core; it may be what was measured")
+        # Where only the contender's own CPU is measured, it does not matter who waits for whom.
+        if answer["simulator"] > SATURATED and scenario.do not in ("receive", "uplink"):
+            self.results.note(
+                f"{where}: for half a second the simulator could have used more than {SATURATED:.0%} of its core; it "
+                "may be what was measured"
+            )
         wanted = scenario.command.get("expected", 0) * scenario.command.get("sessions", 0)
         if scenario.do == "receive" and answer["samples"] < wanted:
             self.results.note(f"{where}: {wanted - answer['samples']} samples never came")

@@ -6,13 +6,27 @@ statistics and the reading of tags to the process that asked.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import random
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .contract import Connections, Contender, Flush, Heard, Job, Runtime, Speaker, now, resident
+from .contract import (
+    FRAME_BYTES,
+    FRAME_MS,
+    Connections,
+    Contender,
+    Flush,
+    Heard,
+    Job,
+    Model,
+    Runtime,
+    Speaker,
+    now,
+    resident,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -47,12 +61,16 @@ class Bench:
         """A fresh session."""
         return self.contender.session(self.command["provider"], self.command["url"], heard)
 
-    def speak(self, speaker: Speaker, text: str, heard: Heard) -> Job:
-        """Begin a turn; its end wakes whoever waits for its audio."""
+    async def say(self, speaker: Speaker | Model, text: str) -> None:
+        """Speak a text, or ask it."""
+        await (speaker.ask(text) if isinstance(speaker, Model) else speaker.speak(text))
+
+    def speak(self, speaker: Speaker | Model, text: str, heard: Heard) -> Job:
+        """Begin a turn; its end wakes whoever waits for what it brings."""
 
         async def turn() -> None:
             try:
-                await speaker.speak(text)
+                await self.say(speaker, text)
             finally:
                 heard.wake()
 
@@ -65,6 +83,14 @@ class Bench:
         job.cancel()
         await self.runtime.within(1.0, job.done.wait)
         return False
+
+    async def sound_of(self, heard: Heard, samples: int) -> None:
+        """Wait for the sound of a turn that is over: it may return before its consumer has taken anything."""
+        await self.runtime.within(0.5, lambda: heard.until(samples))
+
+    def sound(self) -> bytes:
+        """What a recognizer is given."""
+        return Path(self.command["sound"]).read_bytes()
 
     def export(self, heard: Heard) -> list[tuple[int, int]]:
         """Write the audio to the file that the command names; when which samples came."""
@@ -81,10 +107,10 @@ async def cold(bench: Bench) -> dict[str, Any]:
         heard, began = bench.heard(), now()
         async with bench.session(heard) as speaker:
             job = bench.speak(speaker, bench.command["text"], heard)
-            await bench.runtime.within(PATIENCE, lambda heard=heard: heard.until(1))
+            await bench.finish(job)
+            await bench.sound_of(heard, 1)
             if heard.chunks:
                 took.append(heard.chunks[0][0] - began)
-            await bench.finish(job)
     return {"first_ns": took}
 
 
@@ -94,14 +120,19 @@ async def warm(bench: Bench) -> dict[str, Any]:
     whole: list[int] = []
     failed: list[str] = []
     enough = now() + int(bench.command["seconds"] * 1e9)
+    opened = bench.connections.opened
     async with bench.session(heard := bench.heard()) as speaker:
         for turn in range(bench.command["drop"] + bench.command["turns"]):
+            if turn == bench.command["drop"]:
+                opened = bench.connections.opened
             if turn > bench.command["drop"] + 4 and now() > enough:
                 break  # a contender that is slow at ending its turns has fewer of them
-            began = now()
+            began, before = now(), heard.samples
             job = bench.speak(speaker, bench.command["text"], heard)
             if not await bench.finish(job) or job.error:
                 failed.append(job.error or "hangs")
+            else:
+                await bench.sound_of(heard, before + 1)
             assert job.ended is not None
             came = heard.first_after(began)
             if turn >= bench.command["drop"]:
@@ -110,7 +141,12 @@ async def warm(bench: Bench) -> dict[str, Any]:
                     first.append(came - began)
             heard.chunks.clear()
             await bench.runtime.sleep(bench.command.get("pause", 0.002))
-    return {"first_ns": first, "whole_ns": whole, "failed": failed}
+    return {
+        "first_ns": first,
+        "whole_ns": whole,
+        "failed": failed,
+        "connections": bench.connections.opened - opened,
+    }
 
 
 async def stream(bench: Bench) -> dict[str, Any]:
@@ -145,21 +181,23 @@ async def interrupt(bench: Bench) -> dict[str, Any]:
     async with bench.session(heard := bench.heard()) as speaker:
         connected = bench.connections.opened - opened
         for _ in range(bench.command["turns"]):
-            turns.append(await _interrupt_once(bench, speaker, heard, len(turns)))
+            turns.append(await _interrupt_once(bench, speaker, heard, len(turns), bench.random))
             await bench.runtime.sleep(0.02)
         await bench.runtime.sleep(bench.command.get("rest", 0.3))  # what is late may still come
     total = bench.connections.opened - opened
     return {"turns": turns, "chunks": bench.export(heard), "connected": connected, "connections": total}
 
 
-async def _interrupt_once(bench: Bench, speaker: Speaker, heard: Heard, number: int) -> dict[str, Any]:
+async def _interrupt_once(
+    bench: Bench, speaker: Speaker, heard: Heard, number: int, chance: random.Random
+) -> dict[str, Any]:
     runtime, command = bench.runtime, bench.command
     label = command["label"] + number  # tells the simulator's log which turn its audio is of
-    goal = heard.samples + command["after"]
+    goal, began = heard.samples + command["after"], now()
     job = bench.speak(speaker, f"a{label:05} {command['text']}", heard)
     await runtime.within(PATIENCE, lambda: heard.until(goal))
     reached = heard.samples >= goal
-    await runtime.sleep(bench.random.uniform(0, 0.03))
+    await runtime.sleep(chance.uniform(0, command.get("wander", 0.03)))
     called = now()
     await speaker.interrupt()
     returned = now()
@@ -171,6 +209,7 @@ async def _interrupt_once(bench: Bench, speaker: Speaker, heard: Heard, number: 
     ended = await bench.finish(again)
     return {
         "label": label,
+        "began_ns": began,
         "called_ns": called,
         "returned_ns": returned,
         "freed_ns": job.ended if free else None,
@@ -262,11 +301,11 @@ def _speak_and_count(bench: Bench) -> Any:
         heard = bench.heard(keep=False)
         async with bench.session(heard) as speaker:
             for _ in range(bench.command.get("warm", 1)):
-                await speaker.speak(bench.command["first"])
+                await bench.say(speaker, bench.command["first"])
             before = heard.samples
             ready.set()
             await go.wait()
-            await speaker.speak(bench.command["text"])
+            await bench.say(speaker, bench.command["text"])
             # Some return before their audio has come: the scenario waits for all of it, up to its timeout.
             await bench.runtime.within(bench.command["settle"], lambda: heard.until(before + bench.command["expected"]))
             await leave()
@@ -276,45 +315,27 @@ def _speak_and_count(bench: Bench) -> Any:
 
 
 async def many(bench: Bench) -> dict[str, Any]:
-    """`sessions` at once in one process, each at real-time pace, with one interruption on the way."""
-    command = bench.command
+    """`sessions` at once in one process, each at real-time pace, each interrupted `turns` times on the way."""
+    command, runtime, opened = bench.command, bench.runtime, bench.connections.opened
     records: list[dict[str, Any]] = []
-    runtime, opened = bench.runtime, bench.connections.opened
     party = _Party(bench, command["sessions"])
+    enough = 0
 
     async def one(number: int) -> None:
-        pause = random.Random(f"{command.get('seed', 0)}/{number}")
-        label = command["label"] + number
+        chance = random.Random(f"{command.get('seed', 0)}/{number}")
         heard = bench.heard()
+        turns: list[dict[str, Any]] = []
         async with bench.session(heard) as speaker:
             party.ready[number].set()
             await party.go.wait()
-            await runtime.sleep(pause.uniform(0, command["spread"]))
-            began = now()
-            job = bench.speak(speaker, f"a{label:05} {command['text']}", heard)
-            await runtime.within(PATIENCE, lambda: heard.until(command["after"]))
-            await runtime.sleep(pause.uniform(0, command["spread"]))
-            called = now()
-            await speaker.interrupt()
-            returned = now()
-            free = await bench.finish(job)
-            asked = now()
-            again = bench.speak(speaker, f"b{label:05} {command['next']}", heard)
-            ended = await bench.finish(again, command["timeout"])
-            records.append(
-                {
-                    "label": label,
-                    "began_ns": began,
-                    "called_ns": called,
-                    "returned_ns": returned,
-                    "freed_ns": job.ended if free else None,
-                    "asked_ns": asked,
-                    "ended_ns": again.ended,
-                    "hung": [not free, False, not ended],
-                    "error": job.error or again.error,
-                    "heard": heard,
-                }
-            )
+            await runtime.sleep(chance.uniform(0, command["spread"]))
+            for turn in range(command["turns"]):
+                if turn and now() > enough:
+                    break  # a contender whose turns hang has fewer of them
+                place = number * command["turns"] + turn
+                turns.append(await _interrupt_once(bench, speaker, heard, place, chance))
+                await runtime.sleep(chance.uniform(0, 0.1))
+            records.append({"turns": turns, "heard": heard})
             await party.leave(number)
 
     jobs = []
@@ -325,9 +346,8 @@ async def many(bench: Bench) -> dict[str, Any]:
     await party.gathered(2 * PATIENCE)
     if errors := [job.error for job in jobs if job.error]:
         return {"error": errors[0]}
-    memory, tasks = resident(), runtime.tasks()
-    usage = await party.measure(command["timeout"] + 4 * PATIENCE)
-    spoken = resident()
+    enough = now() + int(command["seconds"] * 1e9)
+    usage = await party.measure(command["seconds"] + 6 * PATIENCE)
     for job in jobs:
         await bench.finish(job)
     for record in records:
@@ -335,45 +355,101 @@ async def many(bench: Bench) -> dict[str, Any]:
     return {
         "sessions": records,
         **usage,
-        "resident": memory,
-        "resident_speaking": spoken,
-        "tasks": tasks,
         "connections": bench.connections.opened - opened,
         "errors": [job.error for job in jobs if job.error][:3],
     }
 
 
+async def uplink(bench: Bench) -> dict[str, Any]:
+    """`sessions` at once listen to the same sound, given frame by frame at real-time pace."""
+    sound = bench.sound()
+    frames = [sound[at : at + FRAME_BYTES] for at in range(0, len(sound), FRAME_BYTES)]
+    usage = await _measured(bench, [_listen(bench, frames) for _ in range(bench.command["sessions"])])
+    await bench.runtime.sleep(0.2)  # what is on its way arrives
+    return {**usage, "seconds": bench.command["sessions"] * len(frames) * FRAME_MS / 1000}
+
+
+def _listen(bench: Bench, frames: list[bytes]) -> Any:
+    async def work(ready: Any, go: Any, leave: Any) -> int:
+        heard = bench.heard(keep=False)
+        offset = bench.random.uniform(0, FRAME_MS / 1000)  # callers do not speak in step
+        async with bench.session(heard) as listener:
+            for _ in range(bench.command["lead"]):  # some connect with their first frame
+                await listener.give(bytes(FRAME_BYTES))
+                await bench.runtime.sleep(FRAME_MS / 1000)
+            ready.set()
+            await go.wait()
+            due = time.perf_counter() + offset
+            for frame in frames:
+                await bench.runtime.sleep(max(0.0, due - time.perf_counter()))
+                await listener.give(frame)
+                due += FRAME_MS / 1000
+            await leave()
+            await listener.end()
+            return heard.samples
+
+    return work
+
+
 async def idle(bench: Bench) -> dict[str, Any]:
-    """Bytes and tasks of a session that is connected and idle."""
-    async with bench.session(heard := bench.heard(keep=False)) as speaker:  # what is made once is made now
-        await speaker.speak(bench.command["text"])
-    del heard, speaker
-    return {"idle": await _growth(bench)}
+    """Bytes and tasks of a session that is connected and idle, and of one in the midst of a turn.
 
-
-async def _growth(bench: Bench) -> dict[str, float]:
-    runtime, count = bench.runtime, bench.command["sessions"]
-    over = runtime.event()
+    Half of the sessions are opened beforehand, so that what is made once is there, and holes in the heap are filled.
+    """
+    runtime, command, count = bench.runtime, bench.command, bench.command["sessions"]
+    go, over = runtime.event(), runtime.event()
+    spoken: list[Heard] = []
 
     async def one(ready: Any) -> None:
         heard = bench.heard(keep=False)
-        async with bench.session(heard):
+        async with bench.session(heard) as speaker:
+            await bench.say(speaker, command["first"])
             ready.set()
+            before = heard.samples
+            await go.wait()
+            job = bench.speak(speaker, command["text"], heard)
+            await bench.runtime.within(command["speak"], lambda: heard.until(before + command["after"]))
+            if heard.samples > before:
+                spoken.append(heard)
             await over.wait()
+            job.cancel()
+            await bench.finish(job, 1.0)
 
-    gc.collect()
-    before, tasks = resident(), runtime.tasks()
-    jobs = []
-    for _ in range(count):
-        ready = runtime.event()
-        jobs.append(runtime.start(lambda ready=ready: one(ready)))
-        await runtime.within(PATIENCE, ready.wait)
-    gc.collect()
-    used, more = resident() - before, runtime.tasks() - tasks
+    jobs: list[Job] = []
+
+    async def open_more() -> None:
+        ready = [runtime.event() for _ in range(count)]
+        jobs.extend(runtime.start(lambda event=event: one(event)) for event in ready)
+        for event in ready:
+            await runtime.within(PATIENCE, event.wait)
+
+    await open_more()
+    before = _footprint(bench)
+    await open_more()
+    connected = _footprint(bench)
+    go.set()
+    await runtime.sleep(command["speak"])
+    speaking = _footprint(bench)
     over.set()
     for job in jobs:
         await bench.finish(job)
-    return {"bytes": used / count, "tasks": more / count}
+    errors = [f"only {len(spoken)} of {2 * count} sessions spoke"] if len(spoken) < 2 * count else []
+    bytes_, tasks = ((after - begin) / count for after, begin in zip(connected, before, strict=True))
+    more_bytes, more_tasks = ((after - begin) / count / 2 for after, begin in zip(speaking, connected, strict=True))
+    return {
+        "idle": {"bytes": bytes_, "tasks": tasks},
+        "speaking": {"bytes": bytes_ + more_bytes, "tasks": tasks + more_tasks},
+        "errors": errors + [job.error for job in jobs if job.error][:3],
+    }
+
+
+def _footprint(bench: Bench) -> tuple[int, int]:
+    """Bytes of memory and tasks; what was freed is given back first."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
+    return resident(), bench.runtime.tasks()
 
 
 async def close(bench: Bench) -> dict[str, Any]:
@@ -408,6 +484,7 @@ SCENARIOS: dict[str, Callable[[Bench], Awaitable[dict[str, Any]]]] = {
     "interrupt": interrupt,
     "receive": receive,
     "many": many,
+    "uplink": uplink,
     "idle": idle,
     "close": close,
 }

@@ -17,21 +17,23 @@ if TYPE_CHECKING:
     from .run import Results
 
 
+ENOUGH = 100
+"""Figures without which there is no 99th percentile."""
+
+
 @attrs.frozen
 class Cell:
     """One contender's figures of a metric.
 
     Attributes:
         value: the median with its interval; of a counted metric the mean, without one.
-        p95: of all figures.
-        p99: of all figures.
+        p99: of all figures; nan if there are too few.
         count: how many figures there are.
         ratio: our median over this contender's, with its interval; None for ourselves, and where it means nothing.
         ratio_p99: the same of the 99th percentiles.
     """
 
     value: Interval
-    p95: float
     p99: float
     count: int
     ratio: Interval | None = None
@@ -85,18 +87,22 @@ def _cell(metric: Metric, name: str, contenders: dict[str, Rounds], intervals: b
     figures = [figure for each in rounds for figure in each]
     if metric.counted:
         mean = sum(figures) / len(figures) if figures else math.nan
-        return Cell(Interval(mean, math.nan, math.nan), math.nan, math.nan, len(figures))
+        return Cell(Interval(mean, math.nan, math.nan), math.nan, len(figures))
+    enough = _count(rounds) >= ENOUGH
     ours = contenders.get(OURS)
     compared = intervals and name != OURS and ours is not None
     value = interval(rounds) if intervals else Interval(quantile(rounds, 0.5), math.nan, math.nan)
     return Cell(
         value,
-        quantile(rounds, 0.95),
-        quantile(rounds, 0.99),
+        quantile(rounds, 0.99) if enough else math.nan,
         len(figures),
         ratio(ours, rounds) if compared and ours is not None else None,
-        ratio(ours, rounds, 0.99) if compared and ours is not None and len(figures) >= 20 else None,
+        ratio(ours, rounds, 0.99) if compared and ours is not None and enough and _count(ours) >= ENOUGH else None,
     )
+
+
+def _count(rounds: Rounds) -> int:
+    return sum(len(each) for each in rounds)
 
 
 @attrs.frozen
@@ -111,9 +117,12 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """``ahead``, ``behind`` or ``even``; by the interval of the ratio, or by the counts themselves."""
-        if self.row.metric.counted:
+        metric = self.row.metric
+        if metric.counted:
             mine, other = self.ours.value.value, self.theirs.value.value
-            return "even" if mine == other or math.isnan(mine + other) else "ahead" if mine < other else "behind"
+            if metric.better == "none" or mine == other or math.isnan(mine + other):
+                return "even"
+            return "ahead" if (mine < other) == (metric.better == "less") else "behind"
         if self.theirs.ratio is None or math.isnan(self.theirs.ratio.low):
             return "even"
         return "ahead" if self.theirs.ratio.high < 1 else "behind" if self.theirs.ratio.low > 1 else "even"

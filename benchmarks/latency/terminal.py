@@ -10,10 +10,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from .plan import FLOORS
-from .summary import comparisons, number, rows, span
+from .summary import Comparison, comparisons, number, rows, span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from typing import Any
 
     from .run import Results
 
@@ -35,7 +36,7 @@ def show(results: Results) -> None:
     table = Table(title="voicetrio beside the others; a ratio below 1 means that voicetrio is ahead")
     for name in ("figure", "unit", "provider", "beside"):
         table.add_column(name)
-    for name in ("ours", "theirs", "ratio of medians", "ratio of p99"):
+    for name in ("ours", "theirs", "ratio of medians", "our p99", "their p99", "ratio of p99"):
         table.add_column(name, justify="right")
     last = None
     for each in comparisons(rows(results)):
@@ -49,15 +50,28 @@ def show(results: Results) -> None:
             each.other,
             number(each.ours.value.value),
             number(each.theirs.value.value),
-            "" if each.row.metric.counted else span(each.theirs.ratio),
-            "" if each.row.metric.counted else span(each.theirs.ratio_p99),
+            *_columns(each),
             style=_STYLE[each.verdict],
         )
     console.print(table)
     for note in results.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     meta = results.meta
-    console.print(f"{meta['seconds']:.0f} s, of which {meta['cpu_seconds']:.0f} s of CPU", highlight=False)
+    console.print(
+        f"{meta['seconds']:.0f} s, of which {meta['cpu_seconds']:.0f} s of CPU; {_busy(meta)}", highlight=False
+    )
+
+
+def _busy(meta: dict[str, Any]) -> str:
+    return f"others had the core for {meta['waited']:.0%} of the time in which contenders and simulators could have run"
+
+
+def _columns(each: Comparison) -> list[str]:
+    """The ratio of medians, both 99th percentiles, and their ratio; nothing of counts."""
+    if each.row.metric.counted:
+        return [""] * 4
+    p99 = [number(cell.p99) for cell in (each.ours, each.theirs)]
+    return [span(each.theirs.ratio), *p99, span(each.theirs.ratio_p99)]
 
 
 def markdown(results: Results) -> str:
@@ -66,16 +80,15 @@ def markdown(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(meta["versions"].items()))
     lines = [
         f"{meta['date']}; {meta['machine']['cpu']}, {meta['machine']['cores']} cores; seed {meta['seed']}; "
-        f"{meta['seconds']:.0f} s; load before it {meta['load_before'][0]:.1f}; {versions}.",
+        f"{meta['seconds']:.0f} s; {_busy(meta)}; {versions}.",
         "",
-        "| figure | provider | beside | ours | theirs | ratio of medians | ratio of p99 |",
-        "|---|---|---|---:|---:|---:|---:|",
+        "| figure | provider | beside | ours | theirs | ratio of medians | our p99 | their p99 | ratio of p99 |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for each in comparisons(rows(results)):
         if each.other in FLOORS:
             continue
-        ratios = ["", ""] if each.row.metric.counted else [span(each.theirs.ratio), span(each.theirs.ratio_p99)]
         figures = [number(cell.value.value) for cell in (each.ours, each.theirs)]
-        columns = [f"{each.row.title} ({each.row.metric.unit})", each.row.provider, each.other, *figures, *ratios]
-        lines.append(f"| {' | '.join(columns)} |")
+        title = f"{each.row.title} ({each.row.metric.unit})"
+        lines.append(f"| {' | '.join([title, each.row.provider, each.other, *figures, *_columns(each)])} |")
     return "\n".join(lines) + "\n"

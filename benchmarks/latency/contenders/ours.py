@@ -25,7 +25,7 @@ class Voicetrio(Contender):
     name = "voicetrio"
     runtime = "trio"
     providers = tuple(_PROVIDERS)
-    packages = ("trio", "trio-websocket", "wsproto", "numpy")
+    packages = ("trio", "websockets", "numpy")
 
     def load(self, provider: str) -> None:
         import voicetrio
