@@ -56,6 +56,7 @@ def test_every_option_has_its_documented_default(monkeypatch):
         "response_timeout": 5.0,
         "cancel_timeout": 2.0,
         "heartbeat": 30.0,
+        "driver": "websockets",
         "prefetch": False,
     }
 
