@@ -210,8 +210,10 @@ class TTSSession:
         self._dial = dial
         self._ssl_context = ssl_context
         self._on_timestamps = on_timestamps
+        # Most turns have the session's own options, whose endpoint and policy are always the same.
         self._endpoint = provider._endpoint()
-        self._pools: LinkPools[TTSDialect] = LinkPools(nursery, provider.name, provider._policy())
+        self._own_policy = provider._policy()
+        self._pools: LinkPools[TTSDialect] = LinkPools(nursery, provider.name, self._own_policy)
         self._turns: list[Turn] = []  # not over, or perhaps still heard
         self._abandoned: list[Turn] = []
         self._line: list[Turn] = []
@@ -353,7 +355,7 @@ class TTSSession:
             self._pool(options).warm()
         if await self._is_blank(turn):
             return
-        retries, reached = Retries(options._policy()), 0
+        retries, reached = Retries(self._policy(options)), 0
         while True:
             try:
                 await self._attempt(turn, options, retries)
@@ -361,7 +363,7 @@ class TTSSession:
                 if not turn.resumable:
                     raise
                 if turn.reached > reached:
-                    retries, reached = Retries(options._policy()), turn.reached
+                    retries, reached = Retries(self._policy(options)), turn.reached
                 await retries.pause_or_raise(error)
             else:
                 return
@@ -437,12 +439,15 @@ class TTSSession:
 
     # -- links -------------------------------------------------------------------------------------------------------
 
+    def _policy(self, options: TTSProvider) -> LinkPolicy:
+        return self._own_policy if options is self.provider else options._policy()
+
     def _pool(self, options: TTSProvider) -> LinkPool[TTSDialect]:
         endpoint = self._endpoint if options is self.provider else options._endpoint()
-        return self._pools.get(endpoint, options._policy(), partial(self._make_link, endpoint, options))
+        return self._pools.get(endpoint, self._policy(options), partial(self._make_link, endpoint, options))
 
     def _make_link(self, endpoint: Endpoint, options: TTSProvider) -> Link[TTSDialect]:
-        policy = options._policy()
+        policy = self._policy(options)
         dialect = options._new_dialect(trio.current_time)
         target = endpoint.target(options.name)
         open_connection = connector(endpoint, options.name, policy, self._ssl_context, self._dial)
