@@ -237,6 +237,7 @@ class _WebSocket:
         Cancelled, it ends everything at once.
         """
         try:
+            self._writer.release_at(trio.current_effective_deadline())
             if self._ws is not None and not self._closing:
                 self._closing = True
                 with self._until_reader_ends():

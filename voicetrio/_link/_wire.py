@@ -46,6 +46,7 @@ class Writer:
         self._close_timeout = close_timeout
         self._write: trio.CancelScope | None = None
         self._stuck = Alarm()
+        self._release_at = math.inf
         self.broken = False
         self.stalled = False
 
@@ -63,7 +64,7 @@ class Writer:
         whole = False
         with trio.CancelScope(shield=True) as scope:
             self._write = scope
-            self._stuck.set(trio.current_time() + self._close_timeout)
+            self._stuck.set(min(trio.current_time() + self._close_timeout, self._release_at))
             try:
                 for start in range(0, len(view), _PIECE):
                     scope.deadline = trio.current_time() + self._send_timeout
@@ -79,6 +80,12 @@ class Writer:
         if not whole:
             self.stalled = True
             raise trio.BrokenResourceError(f"the peer accepted no data for {self._send_timeout} s")
+
+    def release_at(self, time: float) -> None:
+        """Let cancellation through to all writes from that time on: the connection is being closed."""
+        self._release_at = time
+        if self._write is not None:
+            self._stuck.set(min(self._stuck.at, time))
 
     async def release_stuck(self) -> None:
         """Let cancellation through to writes that are stuck.  Runs until it is cancelled.

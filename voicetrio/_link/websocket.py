@@ -7,8 +7,9 @@ Theory of operation
   is with its receiver in the step in which it was read, back-pressure goes straight to the socket, and a task that is
   cancelled while it waits leaves nothing half done.
 - What is sent at once is written at once: one write for all messages of a call, and for the pongs that have become due
-  meanwhile.  Writes are whole or the last one (``_wire``).
-- The one task of a connection sleeps until a write is stuck.
+  meanwhile.  Writes are whole or the last one (``_wire``).  Tasks write in turn, each once: a peer that pings without
+  end holds nobody.
+- The two tasks of a connection sleep until a write is stuck, and until something became due during one.
 
 websockets parses, masks, counts sizes and answers pings and close frames; joining fragments and decoding text is ours,
 as is the upgrade, so that a refusal, garbage or a closed socket is reported at once (``_handshake``).
@@ -50,6 +51,9 @@ _MESSAGES_PER_PASS = 16
 
 # Leaving by an exception we send the close frame, but the caller should not wait for the answer.
 _HURRIED_CLOSE_TIMEOUT = 0.02
+
+# Frames, pongs above all, that wait for the end of a write; with more than these, nothing is read.
+_MOST_UNWRITTEN = 256
 
 # At level DEBUG the library would show frames, and with them keys.
 _QUIET = logging.Logger("voicetrio.websocket", logging.CRITICAL + 1)
@@ -159,14 +163,15 @@ class _WebSocket:
         self._protocol = Protocol(Side.CLIENT, max_size=options.max_message, logger=_QUIET)
         self._task_scope = trio.CancelScope(shield=True)
         self._reading = False
-        self._writing = False
+        self._write_lock = trio.Lock()  # it is fair
+        self._unwritten: list[bytes] = []
+        self._left_over = trio.Event()  # something was left unwritten, as another task was writing
         self._news = trio.lowlevel.ParkingLot()  # something was read, written or taken, or has ended
         self._messages: deque[str | bytes] = deque()
         self._taken = 0  # since the last checkpoint
-        self._fragments: list[bytes | bytearray | memoryview] = []
+        self._partial = bytearray()  # the fragments of a message
         self._is_text = False
-        self._outgoing: list[bytes] = []
-        self._pings: set[bytes] = set()  # that are not answered
+        self._pings: list[bytes] = []  # that are not answered
         self._ping_count = 0
         self._ended = False  # nothing more will come
         self._closing = False
@@ -178,9 +183,11 @@ class _WebSocket:
             await self._flush()
 
     async def run(self) -> None:
-        """Run the task of the connection until :meth:`end` ends it."""
-        with self._task_scope:
-            await self._writer.release_stuck()
+        """Run the tasks of the connection until :meth:`end` ends them."""
+        with plain_exceptions(), self._task_scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._writer.release_stuck)
+                nursery.start_soon(self._write_left_over)
 
     @property
     def request_id(self) -> str | None:
@@ -192,15 +199,20 @@ class _WebSocket:
         for message in messages:
             check_encodable(message)
         await trio.lowlevel.checkpoint_if_cancelled()
-        while self._writing:
-            await self._news.park()
-        self._check_open()
-        for message in messages:
-            if isinstance(message, str):
-                self._protocol.send_text(message.encode())
-            else:
-                self._protocol.send_binary(message)
-        await self._flush()
+        if self._write_lock.locked():
+            await self._write_lock.acquire()
+        else:
+            self._write_lock.acquire_nowait()  # the checkpoint is in the write
+        try:
+            self._check_open()
+            for message in messages:
+                if isinstance(message, str):
+                    self._protocol.send_text(message.encode())
+                else:
+                    self._protocol.send_binary(message)
+            await self._write()
+        finally:
+            self._write_lock.release()
         if self._transport.broken or self._writer.broken:
             await self._raise_end()
 
@@ -219,13 +231,14 @@ class _WebSocket:
         self._check_open()
         self._ping_count += 1
         payload = b"%d" % self._ping_count
-        self._pings.add(payload)
+        self._pings.append(payload)
         try:
             self._protocol.send_ping(payload)
             await self._flush()
             await self._read_until(lambda: payload not in self._pings)
         finally:
-            self._pings.discard(payload)
+            if payload in self._pings:
+                self._pings.remove(payload)
 
     async def close(self, code: int = 1000, reason: str | None = None) -> None:
         with trio.move_on_after(self._options.close_timeout, shield=True):
@@ -237,17 +250,19 @@ class _WebSocket:
         Cancelled, it ends everything at once.
         """
         try:
+            self._writer.release_at(trio.current_effective_deadline())
             if not self._closing:
                 self._closing = True
+                self._messages.clear()
                 self._news.unpark_all()
                 if not self._ended and self._protocol.state is State.OPEN:
                     self._protocol.send_close(code, reason or "")
-                # A peer that was answered, or has broken the protocol, gets what it is owed, and nobody waits for it.
-                await self._flush()
-                while not self._ended:
-                    await self._read()
+            # A peer that was answered, or has broken the protocol, gets what it is owed, and nobody waits for it.
+            await self._flush()
+            while not self._ended:
+                await self._read()
         finally:
-            self._closing = True
+            self._closing = self._ended = True
             self._task_scope.cancel(reason="the websocket is closed")
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self._transport)
@@ -256,8 +271,8 @@ class _WebSocket:
     # -- reading and writing -----------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Take what comes next, or wait until another task has taken it."""
-        if self._reading:
+        """Take what comes next, or wait until another task has taken it, or has written."""
+        if self._reading or len(self._unwritten) > _MOST_UNWRITTEN:
             await self._news.park()
             return
         self._reading = True
@@ -289,35 +304,58 @@ class _WebSocket:
         match frame.opcode:
             case Opcode.TEXT | Opcode.BINARY | Opcode.CONT:
                 self._take_data(frame)
-            case Opcode.PONG:
-                self._pings.discard(bytes(frame.data))
+            case Opcode.PONG if frame.data in self._pings:
+                # It answers those before it, too: RFC 6455, 5.5.3.
+                del self._pings[: self._pings.index(bytes(frame.data)) + 1]
 
     def _take_data(self, frame: Frame) -> None:
         if frame.opcode is not Opcode.CONT:
             self._is_text = frame.opcode is Opcode.TEXT
-        if frame.data:  # a fragment may be empty, and there is no end to their number
-            self._fragments.append(frame.data)
-        if not frame.fin or self._ended:
+        if self._closing or self._ended:
             return
-        data = b"".join(self._fragments)
-        self._fragments.clear()
+        self._partial += frame.data
+        if not frame.fin:
+            return
+        data, self._partial = self._partial, bytearray()
         try:
-            self._messages.append(data.decode() if self._is_text else data)
+            self._messages.append(data.decode() if self._is_text else bytes(data))
         except UnicodeDecodeError:
             self._protocol.fail(CloseCode.INVALID_DATA, "the text is not UTF-8")
             self._ended = True
 
     async def _flush(self) -> None:
-        """Write what the protocol has to say, unless another task is writing, which then writes this, too."""
-        while not self._writing and (data := b"".join(self._protocol.data_to_send())):
-            self._writing = True
-            try:
-                await self._writer.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return  # the reader will find the stream closed
-            finally:
-                self._writing = False
-                self._news.unpark_all()
+        """Write what the protocol has to say; while another task is writing, leave it for later."""
+        self._unwritten += self._protocol.data_to_send()
+        if not self._unwritten:
+            return
+        if self._write_lock.locked():
+            self._left_over.set()
+            return
+        self._write_lock.acquire_nowait()
+        try:
+            await self._write()
+        finally:
+            self._write_lock.release()
+
+    async def _write_left_over(self) -> None:
+        while True:
+            await self._left_over.wait()
+            self._left_over = trio.Event()
+            async with self._write_lock:
+                await self._write()
+
+    async def _write(self) -> None:
+        """Write all that is due; the lock is held."""
+        data = b"".join([*self._unwritten, *self._protocol.data_to_send()])
+        self._unwritten.clear()
+        if not data:
+            return
+        try:
+            await self._writer.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return  # the reader will find the stream closed
+        finally:
+            self._news.unpark_all()
 
     async def _read_until(self, done: Callable[[], bool]) -> None:
         """Take what comes until something is so.
