@@ -139,6 +139,7 @@ class _WebSocket:
         self._failure: BaseException | None = None
         self._waiting: set[trio.CancelScope] = set()
         self._closing = False
+        self._closed = trio.Event()
 
     async def run(self) -> None:
         """Run the tasks of the connection until :meth:`end` ends them."""
@@ -238,12 +239,15 @@ class _WebSocket:
         """
         try:
             self._writer.release_at(trio.current_effective_deadline())
-            if self._ws is not None and not self._closing:
+            if self._closing:
+                await self._closed.wait()
+            elif self._ws is not None:
                 self._closing = True
                 with self._until_reader_ends():
                     await self._ws.aclose(code, reason)
         finally:
             self._closing = True
+            self._closed.set()
             self._tasks_scope.cancel(reason="the websocket is closed")
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self._transport)
