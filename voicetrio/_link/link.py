@@ -16,6 +16,7 @@ import trio
 
 from ..errors import ConnectTimeout, LinkClosed, LinkStalled, ProviderError, ProviderStalled
 from ._alarm import Alarm
+from ._lock import acquire
 from ._target import Target
 from .connection import Connection
 from .dialect import LinkDialect as LinkDialect
@@ -72,6 +73,7 @@ class Link(Generic[D]):
         self._talk = trio.CancelScope()
         self._outbox: deque[Message] = deque()
         self._outbox_changed = trio.lowlevel.ParkingLot()
+        self._queueing = trio.Lock()
         self._handling = False
         self._last_message = 0.0
         self._owed: deque[float] = deque()  # until when
@@ -184,15 +186,19 @@ class Link(Generic[D]):
         self._outbox_changed.unpark_all()
 
     async def send(self, message: Message) -> None:
-        """Queue a message, waiting for room.  Cancelling it sends nothing."""
-        while True:
-            # Right before the message is queued: a task that was woken goes on though it has been cancelled since.
-            # Others need not run in between: what is queued in one step goes out in one write.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            if len(self._outbox) < _OUTBOX:
-                break
-            await self._outbox_changed.park()
-        self.send_nowait(message)
+        """Queue a message, waiting for room, in turn with others.  Cancelling it sends nothing."""
+        await acquire(self._queueing)
+        try:
+            while True:
+                # Right before the message is queued: a task that was woken goes on though it has been cancelled since.
+                # Others need not run in between: what is queued in one step goes out in one write.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                if len(self._outbox) < _OUTBOX:
+                    break
+                await self._outbox_changed.park()
+            self.send_nowait(message)
+        finally:
+            self._queueing.release()
 
     def listen_on(self) -> None:
         """Listen until what is now the dialect's :attr:`~LinkDialect.expires`."""

@@ -33,6 +33,7 @@ from websockets.utils import accept_key
 from ..errors import ClosedError, ConnectTimeout, LinkClosed
 from . import _ending
 from ._handshake import UPGRADE, UpgradeReply, rejection, request_id
+from ._lock import acquire
 from ._stream import Transport, open_stream
 from ._target import Target
 from ._wire import Writer, read_reply
@@ -199,10 +200,7 @@ class _WebSocket:
         for message in messages:
             check_encodable(message)
         await trio.lowlevel.checkpoint_if_cancelled()
-        if self._write_lock.locked():
-            await self._write_lock.acquire()
-        else:
-            self._write_lock.acquire_nowait()  # the checkpoint is in the write
+        await acquire(self._write_lock)
         try:
             self._check_open()
             for message in messages:
