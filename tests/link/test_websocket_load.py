@@ -7,7 +7,7 @@ import trio
 import trio.testing
 import websocket_peer
 from websocket_peer import PROVIDER, connect, lockstep, memory_connect, serving
-from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from voicetrio import errors
 from voicetrio._link.connection import ConnectionOptions
@@ -128,6 +128,38 @@ async def test_a_ping_during_a_send_is_answered_after_it(nursery, autojump_clock
 
     assert got[-1] == Pong(b"meanwhile")
     assert sum(len(event.data) for event in got if isinstance(event, BytesMessage)) == 100_000
+
+
+async def test_a_peer_that_writes_before_it_reads_the_pong_is_read(nursery, autojump_clock):
+    async def play(peer):
+        await peer.accept()
+        await peer.send(Ping(b"first"))
+        await peer.send(TextMessage(data="then"))
+        answers.append(await peer.next_event())
+        await peer.until_closed()
+
+    answers = []
+    async with memory_connect(nursery, play, pair=lockstep) as connection:
+        if websocket_peer.driver == "trio-websocket":  # its reader writes the pong, and does not read meanwhile
+            with pytest.raises(errors.LinkStalled):
+                await connection.receive()
+            return
+        assert await connection.receive() == "then"
+        await trio.testing.wait_all_tasks_blocked()
+    assert answers == [Pong(b"first")]
+
+
+async def test_receiving_is_cancelled_at_once_though_a_pong_is_stuck(nursery, autojump_clock):
+    async def play(peer):
+        await peer.accept()
+        await peer.send(Ping(b"first"))
+        await trio.sleep_forever()
+
+    async with memory_connect(nursery, play, pair=lockstep) as connection:
+        begun = trio.current_time()
+        with trio.move_on_after(0.1):
+            await connection.receive()
+        assert trio.current_time() - begun == 0.1
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------

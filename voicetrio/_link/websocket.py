@@ -9,7 +9,8 @@ Theory of operation
 - What is sent at once is written at once: one write for all messages of a call, and for the pongs that have become due
   meanwhile.  Writes are whole or the last one (``_wire``).  Tasks write in turn, each once: a peer that pings without
   end holds nobody.
-- The two tasks of a connection sleep until a write is stuck, and until something became due during one.
+- Who reads never writes: where both ends wait for the other to read, reading on is what helps.  Two tasks of the
+  connection sleep until there is a pong, a ping or the close frame to write, and until a write is stuck.
 
 websockets parses, masks, counts sizes and answers pings and close frames; joining fragments and decoding text is ours,
 as is the upgrade, so that a refusal, garbage or a closed socket is reported at once (``_handshake``).
@@ -107,7 +108,7 @@ async def _connect(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(connection.run)
                 try:
-                    await connection.begin(reply.rest)
+                    connection.begin(reply.rest)
                     yield connection
                     close_timeout = options.close_timeout
                 finally:
@@ -166,7 +167,7 @@ class _WebSocket:
         self._reading = False
         self._write_lock = trio.Lock()  # it is fair
         self._unwritten: list[bytes] = []
-        self._left_over = trio.Event()  # something was left unwritten, as another task was writing
+        self._due = trio.Event()  # there is something to write that no task waits for
         self._news = trio.lowlevel.ParkingLot()  # something was read, written or taken, or has ended
         self._messages: deque[str | bytes] = deque()
         self._taken = 0  # since the last checkpoint
@@ -177,18 +178,17 @@ class _WebSocket:
         self._ended = False  # nothing more will come
         self._closing = False
 
-    async def begin(self, data: bytes) -> None:
+    def begin(self, data: bytes) -> None:
         """Take what came along with the reply to the upgrade."""
         if data:
             self._take(data)
-            await self._flush()
 
     async def run(self) -> None:
         """Run the tasks of the connection until :meth:`end` ends them."""
         with plain_exceptions(), self._task_scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._writer.release_stuck)
-                nursery.start_soon(self._write_left_over)
+                nursery.start_soon(self._write_due)
 
     @property
     def request_id(self) -> str | None:
@@ -232,7 +232,7 @@ class _WebSocket:
         self._pings.append(payload)
         try:
             self._protocol.send_ping(payload)
-            await self._flush()
+            self._write_soon()
             await self._read_until(lambda: payload not in self._pings)
         finally:
             if payload in self._pings:
@@ -256,7 +256,8 @@ class _WebSocket:
                 if not self._ended and self._protocol.state is State.OPEN:
                     self._protocol.send_close(code, reason or "")
             # A peer that was answered, or has broken the protocol, gets what it is owed, and nobody waits for it.
-            await self._flush()
+            async with self._write_lock:
+                await self._write()
             while not self._ended:
                 await self._read()
         finally:
@@ -282,7 +283,6 @@ class _WebSocket:
             self._reading = False
             self._news.unpark_all()
         self._take(data)
-        await self._flush()
 
     def _take(self, data: bytes | bytearray) -> None:
         if self._ended:
@@ -297,6 +297,7 @@ class _WebSocket:
         protocol = self._protocol
         if protocol.close_rcvd is not None or protocol.parser_exc is not None or protocol.state is State.CLOSED:
             self._ended = True
+        self._write_soon()
 
     def _take_frame(self, frame: Frame) -> None:
         match frame.opcode:
@@ -321,24 +322,16 @@ class _WebSocket:
             self._protocol.fail(CloseCode.INVALID_DATA, "the text is not UTF-8")
             self._ended = True
 
-    async def _flush(self) -> None:
-        """Write what the protocol has to say; while another task is writing, leave it for later."""
+    def _write_soon(self) -> None:
+        """Have written what the protocol has to say."""
         self._unwritten += self._protocol.data_to_send()
-        if not self._unwritten:
-            return
-        if self._write_lock.locked():
-            self._left_over.set()
-            return
-        self._write_lock.acquire_nowait()
-        try:
-            await self._write()
-        finally:
-            self._write_lock.release()
+        if self._unwritten:
+            self._due.set()
 
-    async def _write_left_over(self) -> None:
+    async def _write_due(self) -> None:
         while True:
-            await self._left_over.wait()
-            self._left_over = trio.Event()
+            await self._due.wait()
+            self._due = trio.Event()
             async with self._write_lock:
                 await self._write()
 
