@@ -315,9 +315,10 @@ class _WebSocket:
         self._partial += frame.data
         if not frame.fin:
             return
-        data, self._partial = self._partial, bytearray()
+        data = bytes(self._partial)
+        self._partial.clear()
         try:
-            self._messages.append(data.decode() if self._is_text else bytes(data))
+            self._messages.append(data.decode() if self._is_text else data)
         except UnicodeDecodeError:
             self._protocol.fail(CloseCode.INVALID_DATA, "the text is not UTF-8")
             self._ended = True
