@@ -224,7 +224,7 @@ async def test_a_session_left_while_it_speaks_and_cancelled_at_any_step(case, se
 
 
 @only("deepgram")
-@pytest.mark.parametrize(("part", "number"), [(connect, 47), (first_turn, 97)])
+@pytest.mark.parametrize(("part", "number"), [(connect, 23), (first_turn, 41)])
 async def test_cancelled_twice(case, part, number, seed, in_memory, autojump_clock):
     """First the part, and then everything, at any step of the clean-up and of what follows."""
     async with scenario(case, part) as play:
