@@ -261,6 +261,8 @@ def _text(content: str | list[Any] | None) -> str:
 
 def _usage(told: Any) -> Usage | None:
     """What the answer cost; None if that is not told in a way that is understood."""
+    if told is None:
+        return None
     try:
         usage = msgspec.convert(told, _Usage)
     except msgspec.ValidationError:

@@ -39,22 +39,34 @@ class EventDecoder:
             self._skip_line_feed = False
         if text:
             self._skip_line_feed = text.endswith("\r")
-        *lines, rest = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-        if lines:
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        *lines, rest = text.split("\n")
+        if lines and self._rest.tell():
             lines[0] = self._rest.getvalue() + lines[0]
             self._rest = io.StringIO()
-        self._rest.write(rest)
+        if rest:
+            self._rest.write(rest)
         self._size += len(text)
         if self._size > _MOST:
             raise ProtocolError("an event of more than 8 MiB", provider=self._provider)
-        return [event for line in lines if (event := self._take(line)) is not None]
+        events: list[str] = []
+        for line in lines:
+            if line.startswith("data: "):
+                self._data.append(line[6:])
+            elif line:
+                self._take(line)
+            else:
+                self._end_event(events)
+        return events
 
-    def _take(self, line: str) -> str | None:
-        """The data of the event that this line ends."""
-        if line:
-            name, _, value = line.partition(":")
-            if name == "data":
-                self._data.append(value.removeprefix(" "))
-            return None
-        lines, self._data, self._size = self._data, [], 0
-        return "\n".join(lines) if lines else None
+    def _take(self, line: str) -> None:
+        name, _, value = line.partition(":")
+        if name == "data":
+            self._data.append(value.removeprefix(" "))
+
+    def _end_event(self, events: list[str]) -> None:
+        if self._data:
+            events.append("\n".join(self._data))
+            self._data.clear()
+        self._size = 0

@@ -34,6 +34,9 @@ from .errors import (
 )
 from .response_format import AnswerFormat, Form
 
+# Pieces that are there are given without waiting, but others must have their turn.
+_PIECES_PER_PASS = 16
+
 # Seconds of waiting, in all, for what may follow the end of the answer: its cost, the end marker.
 _TAIL_TIMEOUT = 1.0
 _MAX_BODY = 8 * 2**20
@@ -172,7 +175,10 @@ class Reply:
         return self
 
     async def __anext__(self) -> str:
-        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._pending:
+            await self._let_others_run()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         while not self._pending:
             if self._failure is not None and not self._cut:
                 raise self._failure
@@ -188,6 +194,12 @@ class Reply:
         delta = self._pending.popleft()
         self._said.append(delta)
         return delta
+
+    async def _let_others_run(self) -> None:
+        if (len(self._said) + 1) % _PIECES_PER_PASS:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
 
     # -- the beginning -----------------------------------------------------------------------------------------------
 

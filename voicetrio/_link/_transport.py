@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Any, Self
 
 import httpcore
@@ -84,7 +85,8 @@ class _Body(httpx.AsyncByteStream):
         self._response = response
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._response.aiter_stream()
+        assert isinstance(self._response.stream, AsyncIterable)
+        return aiter(self._response.stream)
 
     async def aclose(self) -> None:
         await self._response.aclose()

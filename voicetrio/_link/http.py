@@ -17,7 +17,6 @@ it, and a response that is encoded though we asked for none is refused.
 from __future__ import annotations
 
 import contextlib
-import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,6 +35,7 @@ from ..errors import (
     ProviderError,
     error_class,
 )
+from ._handover import Handover
 from ._handshake import MAX_BODY, refusal, request_id
 from ._stream import open_stream
 from ._target import HTTP, Target
@@ -122,11 +122,11 @@ class _Requests:
         self._target = target
         self._failure: ProviderError | None = None
         self._url = _url(target)
-        self._http = StreamTransport(stream, self._url, options.send_timeout, self._until_taken)
+        self._http = StreamTransport(stream, self._url, options.send_timeout, self._before_read)
         self._asked, self._to_ask = trio.open_memory_channel[_Message](0)
         # It holds what one read from the socket gives: the next read waits until that is taken.
-        self._answered, self._answers = trio.open_memory_channel[str | bytes](math.inf)
-        self._taken = trio.lowlevel.ParkingLot()
+        self._answers = Handover()
+        self._pieces: list[bytes] = []  # of a body, all from one read
         self._written = trio.lowlevel.ParkingLot()
         self._over = False
 
@@ -149,11 +149,9 @@ class _Requests:
 
     async def receive(self) -> str | bytes:
         try:
-            answer = await self._answers.receive()
+            return await self._answers.take()
         except trio.EndOfChannel:
             raise self._end_error() from None
-        self._taken.unpark_all()
-        return answer
 
     async def ping(self) -> None:
         """Nothing: while no request is under way the stream is watched, and HTTP has no ping."""
@@ -167,8 +165,7 @@ class _Requests:
     async def run(self) -> None:
         """Do one request after another until the connection ends; never raises because of the peer."""
         try:
-            # Their ends are closed with it, whatever ends it.
-            with self._answered, self._to_ask:
+            with self._to_ask:
                 await self._serve()
         except ProviderError as error:
             self._failure = error
@@ -177,6 +174,8 @@ class _Requests:
         except httpcore.WriteTimeout as error:
             self._failure = self._lost("was given up", error, LinkStalled)
         finally:
+            self._hand_over_pieces()
+            self._answers.end()
             self._over = True
             self._written.unpark_all()
 
@@ -228,18 +227,24 @@ class _Requests:
                     provider=self._target.provider,
                     request_id=self.request_id,
                 )
-            self._answered.send_nowait(msgspec.json.encode(headers).decode())
-            # Nothing is awaited in this loop: whoever left it in the middle would leave httpx's generators open.
-            async for piece in response.aiter_raw():
-                if piece:
-                    self._answered.send_nowait(piece)
+            self._answers.put(msgspec.json.encode(headers).decode())
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            # Nothing is awaited in this loop: whoever left it in the middle would leave httpcore's generators open.
+            async for piece in response.stream:
+                self._pieces.append(piece)
         finally:
             await response.aclose()  # noqa: ASYNC102  # cancelled, httpcore has closed it already
-        self._answered.send_nowait(b"")
+        self._hand_over_pieces()
+        self._answers.put(b"")
 
-    async def _until_taken(self) -> None:
-        while self._answers.statistics().current_buffer_used:
-            await self._taken.park()
+    async def _before_read(self) -> None:
+        self._hand_over_pieces()
+        await self._answers.taken()
+
+    def _hand_over_pieces(self) -> None:
+        if data := b"".join(self._pieces):
+            self._answers.put(data)
+        self._pieces.clear()
 
     def _end_error(self) -> ProviderError | ClosedError:
         if self.closed or self._failure is None:
