@@ -36,8 +36,7 @@ class Handover:
         Raises:
             trio.EndOfChannel: all were taken, and nothing more will come.
         """
-        if self._messages:
-            await trio.lowlevel.checkpoint_if_cancelled()
+        await trio.lowlevel.checkpoint_if_cancelled()
         while not self._messages:
             if self._ended:
                 raise trio.EndOfChannel

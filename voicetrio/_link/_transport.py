@@ -31,7 +31,8 @@ class StreamTransport(httpx.AsyncBaseTransport):
         self, stream: trio.abc.Stream, url: httpx.URL, send_timeout: float, may_read: Callable[[], Awaitable[None]]
     ) -> None:
         origin = httpcore.Origin(url.raw_scheme, url.raw_host, url.port or {"http": 80, "https": 443}[url.scheme])
-        self._connection = httpcore.AsyncHTTP11Connection(origin, _Stream(stream, send_timeout, may_read))
+        self._stream = _Stream(stream, send_timeout, may_read)
+        self._connection = httpcore.AsyncHTTP11Connection(origin, self._stream)
 
     @property
     def reusable(self) -> bool:
@@ -54,6 +55,7 @@ class StreamTransport(httpx.AsyncBaseTransport):
             target=request.url.raw_path,
         )
         asked = httpcore.Request(request.method, url, headers=request.headers.raw, content=request.stream)
+        self._stream.hold_back()
         response = await self._connection.handle_async_request(asked)
         return httpx.Response(response.status, headers=response.headers, stream=_Body(response))
 
@@ -99,6 +101,12 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._stream = stream
         self._send_timeout = send_timeout
         self._may_read = may_read
+        self._holding = False
+        self._head = b""
+
+    def hold_back(self) -> None:
+        """Keep what is written next, the head of a request, until its body comes: they go in one packet."""
+        self._holding = True
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's
         await self._may_read()
@@ -108,7 +116,12 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise httpcore.ReadError(str(error)) from error
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109 - httpcore's
-        view = memoryview(buffer)
+        if self._holding:
+            self._holding, self._head = False, buffer
+            return
+        view, self._head = memoryview(self._head + buffer), b""
+        if not view:  # the end of a body whose length was told
+            return
         with trio.CancelScope() as scope:
             try:
                 for start in range(0, len(view), _PIECE):

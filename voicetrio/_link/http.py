@@ -17,6 +17,7 @@ it, and a response that is encoded though we asked for none is refused.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,8 @@ class _Requests:
         self._failure: ProviderError | None = None
         self._url = _url(target)
         self._http = StreamTransport(stream, self._url, options.send_timeout, self._before_read)
-        self._asked, self._to_ask = trio.open_memory_channel[_Message](0)
+        self._requests: deque[_Message] = deque()  # that nobody has begun to send
+        self._idle = trio.CancelScope()
         # It holds what one read from the socket gives: the next read waits until that is taken.
         self._answers = Handover()
         self._pieces: list[bytes] = []  # of a body, all from one read
@@ -137,15 +139,17 @@ class _Requests:
             await self._ask(_Message(message.encode() if isinstance(message, str) else message))
 
     async def _ask(self, request: _Message) -> None:
+        self._requests.append(request)
+        self._idle.cancel(reason="there is a request")
         try:
-            await self._asked.send(request)
-        except trio.BrokenResourceError:
-            raise self._end_error() from None
-        # A large body on a slow line takes its time, which is not the server's.
-        while not request.sent:
-            if self._over:
-                raise self._end_error()
-            await self._written.park()
+            # A large body on a slow line takes its time, which is not the server's.
+            while not request.sent:
+                if self._over:
+                    raise self._end_error()
+                await self._written.park()
+        finally:
+            if request in self._requests:
+                self._requests.remove(request)
 
     async def receive(self) -> str | bytes:
         try:
@@ -165,8 +169,7 @@ class _Requests:
     async def run(self) -> None:
         """Do one request after another until the connection ends; never raises because of the peer."""
         try:
-            with self._to_ask:
-                await self._serve()
+            await self._serve()
         except ProviderError as error:
             self._failure = error
         except (httpcore.NetworkError, httpcore.ProtocolError, trio.ClosedResourceError) as error:
@@ -190,18 +193,15 @@ class _Requests:
 
     async def _next_request(self) -> _Message | None:
         """The next request; None if the peer leaves, or speaks unasked, before there is one."""
-        request: _Message | None = None
-
-        async def watch() -> None:
-            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while not self._requests:
+            with (
+                trio.CancelScope() as self._idle,
+                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+            ):
                 await self._stream.receive_some(1)
-            nursery.cancel_scope.cancel(reason="the peer has left")
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch)
-            request = await self._to_ask.receive()
-            nursery.cancel_scope.cancel(reason="there is a request")
-        return request
+            if not self._idle.cancelled_caught:
+                return None
+        return self._requests.popleft()
 
     def _set_sent(self, request: _Message) -> None:
         request.sent = True
