@@ -139,6 +139,7 @@ class _Requests:
             await self._ask(_Message(message.encode() if isinstance(message, str) else message))
 
     async def _ask(self, request: _Message) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._requests.append(request)
         self._idle.cancel(reason="there is a request")
         try:
