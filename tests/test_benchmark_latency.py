@@ -1,6 +1,7 @@
 """The latency benchmark itself: its statistics, its reading of tags, its contract, its report."""
 
 import importlib
+import io
 import json
 import math
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
+from rich.console import Console
 
 from voicetrio.simulators import tagged_pcm
 from voicetrio.simulators.tagged import SEGMENTS
@@ -530,6 +532,39 @@ def test_the_table_for_a_document_leaves_the_floors_out(results):
     assert "bare aiohttp" not in table
     widths = {line.count("|") for line in table.splitlines() if line.startswith("|")}
     assert widths == {10}
+
+
+def shown(results, width):
+    """The lines that a terminal of this width, or a pipe, gets."""
+    console = Console(file=io.StringIO(), width=width)
+    terminal.show(results, console)
+    return console.file.getvalue().splitlines()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_keeps_each_comparison_on_one_line_of_a_terminal(results, width):
+    for name in ("voicetrio", "raw trio stream"):
+        results.add("many.next_ms@500", "deepgram", name, [100_000.0 + 1000 * n for n in range(200)])
+
+    lines = shown(results, width)
+
+    assert max(map(len, lines)) <= width
+    assert "interruption: call → next first sample, 500 sessions, ms" in lines
+    (line,) = [line for line in lines if "raw trio stream" in line]
+    assert line.split()[4:6] == ["199,500", "199,500"]
+    assert ("297,010" in line, any("99th percentiles are in the report" in each for each in lines)) == (
+        width == 120,
+        width == 80,
+    )
+
+
+def test_the_table_says_in_words_who_is_ahead(results):
+    lines = shown(results, 80)
+
+    words = [line.split()[-1] for line in lines if line.startswith("  deepgram")]
+    assert {"ahead", "behind"} <= set(words)
+    assert f"ahead in {words.count('ahead')}, " in "".join(lines)
+    assert f"behind in {words.count('behind')}, " in "".join(lines)
 
 
 def test_every_class_of_colour_in_the_pictures_is_in_the_style_sheet(results):

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from .plan import FLOORS
 from .summary import Comparison, comparisons, number, rows, span
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Generator, Sequence
     from typing import Any
 
     from .run import Results
 
 _STYLE = {"ahead": "green", "behind": "red", "even": "dim"}
+_HEAD = ("provider", "beside", "ours", "theirs", "ratio of medians", "", "our p99", "their p99", "ratio of p99")
+_WORDS = ("provider", "beside", "")
+_FIRST_P99 = _HEAD.index("our p99")
+_INDENT, _GAP = "  ", "  "
 
 
 @contextmanager
@@ -30,36 +35,67 @@ def progress() -> Generator[Callable[[str, float], None], None, None]:
         yield lambda what, share: bar.update(task, completed=share, description=what)
 
 
-def show(results: Results) -> None:
-    """Print the table of us beside every other contender."""
-    console = Console()
-    table = Table(title="voicetrio beside the others; a ratio below 1 means that voicetrio is ahead")
-    for name in ("figure", "unit", "provider", "beside"):
-        table.add_column(name)
-    for name in ("ours", "theirs", "ratio of medians", "our p99", "their p99", "ratio of p99"):
-        table.add_column(name, justify="right")
+def show(results: Results, console: Console | None = None) -> None:
+    """Print us beside every other contender, figure by figure.
+
+    The 99th percentiles are left out where they do not fit; in a pipe that is within 80 columns, or $COLUMNS.
+    """
+    console = console or Console()
+    found = list(comparisons(rows(results)))
+    table = [_line(each) for each in found]
+    widths = [max(map(len, column)) for column in zip(_HEAD, *table, strict=True)]
+    some = any(cell not in ("", "-") for line in table for cell in line[_FIRST_P99:])
+    fits = console.width >= _width(widths)
+    columns = len(_HEAD) if some and fits else _FIRST_P99
+
+    def say(line: Sequence[str] | str, style: str | None = None) -> None:
+        text = line if isinstance(line, str) else _join(line[:columns], widths)
+        console.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+
+    say("voicetrio beside the others; a ratio below 1 means that voicetrio is ahead")
+    say(_HEAD, "bold")
     last = None
-    for each in comparisons(rows(results)):
-        if last not in (None, each.row.metric):
-            table.add_section()
-        last = each.row.metric
-        table.add_row(
-            each.row.title,
-            each.row.metric.unit,
-            each.row.provider,
-            each.other,
-            number(each.ours.value.value),
-            number(each.theirs.value.value),
-            *_columns(each),
-            style=_STYLE[each.verdict],
-        )
-    console.print(table)
+    for each, line in zip(found, table, strict=True):
+        heading = f"{each.row.title}, {each.row.metric.unit}"
+        if heading != last:
+            say(f"\n{heading}", "bold")
+        last = heading
+        say(line, _STYLE[each.verdict])
+    say("")
+    if some and not fits:
+        say(f"The 99th percentiles are in the report, and here if there are {_width(widths)} columns.")
+    counts = Counter(_verdict(each) for each in found)
+    say(", ".join(f"{verdict or 'too few rounds'} in {counts[verdict]}" for verdict in ("ahead", "even", "behind", "")))
     for note in results.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     meta = results.meta
     console.print(
         f"{meta['seconds']:.0f} s, of which {meta['cpu_seconds']:.0f} s of CPU; {_busy(meta)}", highlight=False
     )
+
+
+def _line(each: Comparison) -> list[str]:
+    ratio, *p99 = _columns(each)
+    figures = [number(cell.value.value) for cell in (each.ours, each.theirs)]
+    return [each.row.provider, each.other, *figures, ratio, _verdict(each), *p99]
+
+
+def _verdict(each: Comparison) -> str:
+    """A word, as a pipe has no colours; none where there are too few rounds for one."""
+    ratio = each.theirs.ratio
+    return "" if ratio is not None and math.isnan(ratio.low) and not math.isnan(ratio.value) else each.verdict
+
+
+def _width(widths: Sequence[int]) -> int:
+    return len(_INDENT) + sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _join(line: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        cell.ljust(width) if name in _WORDS else cell.rjust(width)
+        for name, cell, width in zip(_HEAD, line, widths, strict=False)
+    ]
+    return (_INDENT + _GAP.join(cells)).rstrip()
 
 
 def _busy(meta: dict[str, Any]) -> str:
