@@ -247,7 +247,8 @@ class Reply:
             await self._advance()
         if not self._pending and self._failure is not None:
             raise self._failure
-        self.timeline.first_token = trio.current_time()
+        # An answer that came at once has ended with it.
+        self.timeline.first_token = self.timeline.ended if self._over else trio.current_time()
 
     def _take_head(self, headers: Mapping[str, str]) -> None:
         self.request_id = self._printable_id(request_id(headers))

@@ -27,7 +27,8 @@ _CALLERS_MOVE = (ConfigurationError, InputError, AuthenticationError, BadRequest
 Status:
   0    it went well
   1    the provider, the way to it or this machine failed
-  2    wrong usage: an option, a key or a text that cannot work, refused here or by the provider
+  2    wrong usage: an option, a key or a text that cannot work,
+       refused here or by the provider
   130  interrupted by Ctrl-C (143: by SIGTERM); `simulate` ends with 0 then
 An error is one line on stderr.""",
 )

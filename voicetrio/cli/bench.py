@@ -32,8 +32,7 @@ _SIMULATED = sorted(PROVIDERS.keys() & SIMULATORS.keys())
 
 
 @click.command(
-    epilog="""\b
-Status: 0 measured; 1 no turn came about; 2 wrong usage, or a live run without --yes;
+    epilog="""Status: 0 measured; 1 no turn came about; 2 wrong usage, or a live run without --yes;
 130 interrupted by Ctrl-C.
 
 The key is read from the environment (such as DEEPGRAM_API_KEY) or from --api-key-file.""",
@@ -167,10 +166,9 @@ class _Run:
 
 
 def _show(measured: Measured) -> None:
-    table = Table(title="what a listener waits for")
-    table.add_column("figure")
-    for name in ("turns", "median (ms)", "p95 (ms)", "p99 (ms)"):
-        table.add_column(name, justify="right")
+    table = _table("what a listener waits for, in milliseconds")
+    for name in ("turns", "median", "p95", "p99"):
+        table.add_column(name, justify="right", no_wrap=True)
     for key, title in FIGURES.items():
         values = measured.figures[key]
         quantiles = [f"{value:.1f}" for value in np.quantile(values, [0.5, 0.95, 0.99])] if values else ["-"] * 3
@@ -183,6 +181,13 @@ def _show(measured: Measured) -> None:
     )
     for error in list(dict.fromkeys(measured.errors))[:5]:
         console.print(f"failed: {error}", markup=False)
+
+
+def _table(title: str) -> Table:
+    """A table that fits in 80 columns, with a column for the figure's name."""
+    table = Table(title=title, box=None, pad_edge=False, padding=(0, 2, 0, 0), title_justify="left")
+    table.add_column("figure")
+    return table
 
 
 def _write(path: Path, target: _Target, workload: Workload, measured: Measured) -> None:
@@ -215,10 +220,9 @@ def _read(path: str) -> dict[str, Any]:
 
 def _compare(first: str, second: str) -> None:
     a, b = _read(first), _read(second)
-    table = Table(title=f"A {first} ({a['provider']}) and B {second} ({b['provider']})")
-    table.add_column("figure")
-    for name in ("A, median (ms)", "B, median (ms)", "B / A", "95 % interval"):
-        table.add_column(name, justify="right")
+    table = _table(f"A {first} ({a['provider']}) and B {second} ({b['provider']}): medians in milliseconds")
+    for name in ("A", "B", "B / A", "95 % of it"):
+        table.add_column(name, justify="right", no_wrap=True)
     for key, title in FIGURES.items():
         mine, other = a["figures"].get(key), b["figures"].get(key)
         if not mine or not other:
@@ -226,7 +230,7 @@ def _compare(first: str, second: str) -> None:
             continue
         found, low, high = ratio(other, mine)
         medians = [f"{np.median(values):.1f}" for values in (mine, other)]
-        table.add_row(title, *medians, f"{found:.2f}", f"{low:.2f} to {high:.2f}")
+        table.add_row(title, *medians, f"{found:.2f}", f"{low:.2f}–{high:.2f}")
     console = Console(highlight=False)
     console.print(table)
     console.print(f"stale samples: A {a['stale_samples']}, B {b['stale_samples']}")

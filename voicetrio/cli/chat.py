@@ -35,8 +35,7 @@ _STDIN, _STDOUT = 0, 1
 
 @click.command(
     short_help="Ask a language model.",
-    epilog="""\b
-Status: 0 answered; 1 the server or the way to it failed; 2 wrong usage, option or key;
+    epilog="""Status: 0 answered; 1 the server or the way to it failed; 2 wrong usage, option or key;
 130 interrupted by Ctrl-C.
 
 The key is read from the environment (OPENAI_API_KEY, for OpenAI only; VIDEOSDK_AUTH_TOKEN) or from --api-key-file.""",

@@ -28,9 +28,8 @@ _PIECE_SECONDS = 0.1
 
 @click.command(
     short_help="Take the noise out of a WAV file.",
-    epilog="""\b
-Status: 0 denoised; 1 the provider or the way to it failed, or gave nothing back; 2 wrong usage, option or token;
-130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid.
+    epilog="""Status: 0 denoised; 1 the provider or the way to it failed, or gave nothing back; 2 wrong usage,
+option or token; 130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid.
 
 The token is read from the environment variable VIDEOSDK_AUTH_TOKEN or from --api-key-file.""",
 )

@@ -45,8 +45,7 @@ _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]|\n+""")
 
 
 @click.command(
-    epilog="""\b
-Status: 0 spoken; 1 the provider or the way to it failed; 2 wrong usage, option, key or text;
+    epilog="""Status: 0 spoken; 1 the provider or the way to it failed; 2 wrong usage, option, key or text;
 130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid.
 
 The key is read from the environment (such as DEEPGRAM_API_KEY, VIDEOSDK_AUTH_TOKEN) or from --api-key-file."""

@@ -41,9 +41,8 @@ _NAMES: dict[type[STTEvent], str] = {
 
 @click.command(
     short_help="Write down the words of a WAV file.",
-    epilog="""\b
-Status: 0 transcribed; 1 the provider or the way to it failed, or audio was lost; 2 wrong usage, option or key;
-130 interrupted by Ctrl-C. Whatever was final before an error or Ctrl-C has been written.
+    epilog="""Status: 0 transcribed; 1 the provider or the way to it failed, or audio was lost; 2 wrong usage,
+option or key; 130 interrupted by Ctrl-C. Whatever was final before an error or Ctrl-C has been written.
 
 The key is read from the environment (CARTESIA_API_KEY; VIDEOSDK_AUTH_TOKEN for those behind VideoSDK's inference
 gateway) or from --api-key-file.""",
