@@ -206,6 +206,128 @@ async def test_a_body_comes_in_pieces_as_it_is_sent(autojump_clock):
     assert came == [(1, b"one"), (2, b"three"), (3, b"x"), (4, b"")]
 
 
+async def test_what_one_read_brought_of_a_body_comes_as_one_piece(autojump_clock):
+    async def play(peer):
+        await peer.request()
+        await peer.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n")
+        await trio.sleep(1)
+        await peer.say(b"1\r\nd\r\n0\r\n\r\n")
+        await peer.request()
+
+    async with talk(play) as (connection, _):
+        await connection.send("a")
+        await connection.receive()
+        assert [await connection.receive() for _ in range(3)] == [b"abc", b"d", b""]
+
+
+class Counted(trio.abc.Stream):
+    """It tells what was written, and how much was read."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        self.writes = []
+        self.read = 0
+
+    async def send_all(self, data):
+        self.writes.append(bytes(data))
+        await self._stream.send_all(data)
+
+    async def receive_some(self, max_bytes=None):
+        data = await self._stream.receive_some(max_bytes)
+        self.read += len(data)
+        return data
+
+    async def wait_send_all_might_not_block(self):
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self):
+        await self._stream.aclose()
+
+
+@pytest.mark.parametrize("body", [b"{}", b""])
+async def test_a_request_goes_out_in_one_write(autojump_clock, body):
+    streams = []
+
+    def wrap(stream):
+        streams.append(Counted(stream))
+        return streams[0]
+
+    async with talk(answering(WHOLE, WHOLE), wrap=wrap) as (connection, _):
+        for _ in range(2):
+            await connection.send(body)
+            await response(connection)
+    assert [write.partition(b"\r\n\r\n")[2] for write in streams[0].writes] == [body, body]
+
+
+async def test_nothing_more_is_read_until_what_was_read_is_taken(autojump_clock):
+    streams = []
+
+    def wrap(stream):
+        streams.append(Counted(stream))
+        return streams[0]
+
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def play(peer):
+        await peer.request()
+        await peer.say(head)
+        for _ in range(9):
+            await trio.sleep(1)
+            await peer.say(b"1\r\nx\r\n")
+        await peer.request()
+
+    async with talk(play, wrap=wrap) as (connection, _):
+        await connection.send("a")
+        await trio.sleep(5.5)
+        assert streams[0].read == len(head)
+        await connection.receive()
+        await trio.testing.wait_all_tasks_blocked()
+        assert streams[0].read == len(head) + 5 * 6
+        await trio.sleep(3)
+        assert streams[0].read == len(head) + 5 * 6
+        assert await connection.receive() == b"xxxxx"
+        assert await connection.receive() == b"xxx"
+
+
+async def test_a_receive_that_is_cancelled_has_taken_nothing(autojump_clock):
+    async def play(peer):
+        await peer.request()
+        await trio.sleep(1)
+        await peer.say(WHOLE)
+        await peer.request()
+
+    async with talk(play) as (connection, _):
+        await connection.send("a")
+        for _ in range(3):
+            with trio.move_on_after(0.1) as scope:
+                await connection.receive()
+            assert scope.cancelled_caught
+        await trio.sleep(1)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await connection.receive()
+        assert scope.cancelled_caught
+        assert (await response(connection))[1] == b"four"
+
+
+async def test_a_request_that_is_cancelled_before_its_turn_is_not_sent(autojump_clock):
+    async def play(peer):
+        assert (await peer.request())[1] == b"a"
+        await trio.sleep(1)
+        await peer.say(WHOLE)
+        assert (await peer.request())[1] == b"c"
+        await peer.say(WHOLE)
+        await peer.request()
+
+    async with talk(play) as (connection, _):
+        await connection.send("a")
+        with trio.move_on_after(0.5):
+            await connection.send("b")
+        assert (await response(connection))[1] == b"four"
+        await connection.send("c")
+        assert (await response(connection))[1] == b"four"
+
+
 async def test_every_byte_by_itself(autojump_clock):
     async def play(peer):
         await peer.request()

@@ -72,6 +72,31 @@ async def test_a_slow_reader_loses_nothing_of_what_follows_the_answer(autojump_c
         assert reply.usage.total_tokens == 7
 
 
+async def test_others_have_their_turn_while_much_is_there(autojump_clock):
+    turns = 0
+
+    async def other():
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    many = whole(*[token(str(n)) for n in range(100)], finish())
+    async with serving(answering(many)) as dial, llm().chat("x", dial=dial) as reply, trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await trio.lowlevel.checkpoint()
+        before = turns
+        await reply.read()
+        assert turns - before >= 5
+        nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_that_comes_at_once_does_not_end_before_it_begins():
+    async with serving(answering(whole(token("one"), finish()))) as dial, llm().chat("x", dial=dial) as reply:
+        await reply.read()
+        assert reply.timeline.first_token <= reply.timeline.ended
+
+
 @pytest.mark.parametrize("taken", [0, 1])
 async def test_what_was_not_taken_is_gone_with_the_block(autojump_clock, taken):
     async with serving(answering(whole(token("one"), token("two"), finish()))) as dial:
