@@ -195,6 +195,7 @@ def test_an_offset_stays_as_it_is():
     got = mono_of(Decimator(3), np.full(48_960, -12_345))
 
     assert (got == -12_345).all()
+    assert all(_coefficients(factor).sum() == 1 for factor in range(2, 13))
 
 
 @settings(max_examples=100, deadline=None)

@@ -49,6 +49,8 @@ class Feed:
         position: of the sample that is sent next.
         finishing: whether the provider was told that no more comes.
         worked: whether any audio was acknowledged.
+        began: when.
+        spoke: when the link was given something last.
     """
 
     def __init__(self, link: Link[STTDialect], backlog: Backlog, fmt: AudioFormat, response_timeout: float) -> None:
@@ -59,6 +61,7 @@ class Feed:
         self.resting: bool = False
         self.scope = trio.CancelScope()
         self.began: float = trio.current_time()
+        self.spoke: float = self.began
         self._backlog = backlog
         self._format = fmt
         self._flushed = -1  # the position of the last flush asked for
@@ -92,6 +95,7 @@ class Feed:
             messages = list(dialect.finish())
         else:
             return ()
+        self.spoke = trio.current_time()
         self.watch()
         self.link.listen_on()  # silence may have another meaning now
         return messages
@@ -100,6 +104,7 @@ class Feed:
         """Silence, which is no part of the whole."""
         count = self._format.samples(_PIECE_SECONDS)
         self._samples += count
+        self.spoke = trio.current_time()
         return self.link.dialect.audio(bytes(count * self._format.sample_width))
 
     def acknowledge(self, final: Transcript) -> None:
@@ -122,7 +127,8 @@ class Feed:
         self._samples += count
         self.position += count
         self._settle()
-        self._moments.append((trio.current_time(), self.position))
+        self.spoke = trio.current_time()
+        self._moments.append((self.spoke, self.position))
         return self.link.dialect.audio(self._backlog.take(position, count))
 
     def locate(self, seconds: float) -> int:

@@ -214,6 +214,7 @@ class STTSession:
         self._feed: Feed | None = None
         self._patience = Patience(provider._policy(), provider.buffer_seconds)
         self._more = trio.lowlevel.ParkingLot()  # to be sent
+        self._waiting = False  # for that, all else being on the link
         self._events: deque[STTEvent] = deque()
         self._readers = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -253,7 +254,7 @@ class STTSession:
         if self._finishing:
             raise InputError("there can be no audio after finish()")
         self._backlog.append(self._converter.process(pcm))
-        self._more.unpark_all()
+        self._pass_on()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def flush(self) -> None:
@@ -271,7 +272,7 @@ class STTSession:
         if not self._finishing:
             self._backlog.append(self._converter.flush())
             self._backlog.mark()
-            self._more.unpark_all()
+            self._tell_of_more()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def finish(self) -> Outcome:
@@ -296,7 +297,7 @@ class STTSession:
             self._backlog.append(self._converter.flush())
             if not self._backlog.end:
                 self._end()  # nothing was said
-            self._more.unpark_all()
+            self._tell_of_more()
         with trio.move_on_after(self.provider.finish_timeout) as scope:
             while not (self._finished or self._error is not None or self._closed):
                 await self._enders.park()
@@ -389,11 +390,29 @@ class STTSession:
 
     async def _wait_for_more(self, feed: Feed) -> None:
         """Wait until there may be something to be sent; send silence if that takes long."""
-        keepalive = None if feed.finishing else feed.link.dialect.keepalive
-        with trio.move_on_after(math.inf if keepalive is None else keepalive) as scope:
-            await self._more.park()
-        if scope.cancelled_caught:
+        keepalive = math.inf if feed.finishing else feed.link.dialect.keepalive or math.inf
+        with trio.CancelScope(deadline=feed.spoke + keepalive) as scope:
+            self._waiting = True
+            try:
+                await self._more.park()
+            finally:
+                self._waiting = False
+        if scope.cancelled_caught and trio.current_time() >= feed.spoke + keepalive:
             await feed.link.send(feed.silence())
+
+    def _pass_on(self) -> None:
+        """Put new audio on the link without the help of the task that waits for it, if the link has room for all."""
+        feed = self._feed
+        if feed is not None and self._waiting and not feed.link.full:
+            for message in feed.next_messages(finishing=False):
+                feed.link.send_nowait(message)
+            if feed.position == self._backlog.end:
+                return
+        self._tell_of_more()
+
+    def _tell_of_more(self) -> None:
+        self._waiting = False
+        self._more.unpark_all()
 
     # -- what links bring --------------------------------------------------------------------------------------------
 
