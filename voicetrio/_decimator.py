@@ -29,10 +29,10 @@ _BETA = 7.5
 _UNIT = 2.0**-30
 
 # Output samples to a row of the matrix product: of few the overhead counts, of many the zeros in the matrix.
-_ROW = 8
+_ROW = 16
 
 # Of numbers in the windows of one product: it stays in the cache, and below what BLAS divides among threads.
-_MOST_WINDOWS = 2**15
+_MOST_WINDOWS = 2**14
 
 _MOST_FACTOR = 12
 
@@ -81,6 +81,9 @@ class Decimator:
         self._channels = channels
         self._mix = mix
         self._matrix = _matrix(factor)
+        lanes = 1 if mix else channels
+        self._padding = np.zeros((lanes, _ROW * factor))  # for the end of a row, which is dropped
+        self._silence = np.zeros((lanes, _REACH * factor))
         self.discard()
 
     def process(self, pcm: bytes) -> bytes:
@@ -93,49 +96,40 @@ class Decimator:
             return b""
         samples = np.frombuffer(pcm, "<i2").reshape(-1, self._channels)
         self._samples_in += len(samples)
-        self._add(total(samples)[np.newaxis] if self._mix else samples.T)
-        window = 2 * _REACH * self._factor + 1
-        return self._read(max(0, (self._held.shape[1] - window) // self._factor + 1))
+        ready = max(0, -(-self._samples_in // self._factor) - _REACH)
+        return self._convert(total(samples)[np.newaxis] if self._mix else samples.T, ready - self._samples_out)
 
     def flush(self) -> bytes:
         """End the stream: give what was withheld and start afresh.
 
         In all, `n` samples in give ``round(n / factor)`` samples out.
         """
-        self._add(np.zeros((len(self._held), _REACH * self._factor)))
-        tail = self._read(round(self._samples_in / self._factor) - self._samples_out)
+        tail = self._convert(self._silence, round(self._samples_in / self._factor) - self._samples_out)
         self.discard()
         return tail
 
     def discard(self) -> None:
         """Forget all that was withheld and start afresh."""
-        # By channel, in float64, from the first sample that the next output sample depends on.
-        self._held = np.zeros((1 if self._mix else self._channels, _REACH * self._factor))
+        self._held: NDArray[np.float64] = self._silence  # by channel: what the output samples to come depend on
         self._samples_in = self._samples_out = 0
 
-    def _add(self, samples: NDArray[np.int16] | NDArray[np.int32] | NDArray[np.float64]) -> None:
-        self._held = np.concatenate((self._held, samples), axis=1)
-
-    def _read(self, count: int) -> bytes:
-        most = _ROW * max(1, _MOST_WINDOWS // len(self._matrix) // len(self._held))
-        pieces = [self._filter(start, min(count - start, most)) for start in range(0, count, most)]
-        self._held = self._held[:, count * self._factor :]
+    def _convert(self, samples: NDArray[np.int16 | np.int32 | np.float64], count: int) -> bytes:
+        """Take samples in, by channel, and give so many out."""
+        data = np.concatenate((self._held, samples, self._padding), axis=1, dtype=np.float64)
+        most = _ROW * max(1, _MOST_WINDOWS // self._matrix.shape[0] // len(data))
+        pieces = [self._filter(data, start, min(count - start, most)) for start in range(0, count, most)]
+        self._held = data[:, count * self._factor : -self._padding.shape[1]]
         self._samples_out += count
         return b"".join(pieces)
 
-    def _filter(self, start: int, count: int) -> bytes:
-        """The output samples from one on, which is counted from the first that was not given."""
-        rows, width = -(-count // _ROW), len(self._matrix)
-        step = _ROW * self._factor
-        held = self._held[:, start * self._factor : start * self._factor + (rows - 1) * step + width]
-        missing = (rows - 1) * step + width - held.shape[1]
-        if missing > 0:  # for the end of the last row, which is dropped
-            held = np.concatenate((held, np.zeros((len(held), missing))), axis=1)
-        held = np.ascontiguousarray(held)
-        size = held.itemsize
-        windows = np.ndarray((len(held), rows, width), held.dtype, held, 0, (held.shape[1] * size, step * size, size))
-        rows_of_all = np.ascontiguousarray(windows).reshape(-1, width)  # BLAS takes no rows that overlap
-        filtered = (rows_of_all @ self._matrix).reshape(len(held), -1)[:, :count]
+    def _filter(self, data: NDArray[np.float64], start: int, count: int) -> bytes:
+        """Give output samples, from one on that is counted from the first that the data is for."""
+        lanes, rows, width = len(data), -(-count // _ROW), len(self._matrix)
+        sample = data.itemsize
+        strides = (data.shape[1] * sample, _ROW * self._factor * sample, sample)
+        windows = np.ndarray((lanes, rows, width), data.dtype, data, start * self._factor * sample, strides)
+        apart = np.ascontiguousarray(windows).reshape(-1, width)  # BLAS takes no rows that overlap
+        filtered = (apart @ self._matrix).reshape(lanes, -1)[:, :count]
         if self._mix:
             filtered /= self._channels
         return np.rint(filtered).clip(-32768, 32767).astype("<i2").T.tobytes()

@@ -6,7 +6,8 @@ Theory of operation
 -------------------
 Audio is converted as it is given, put into a bounded ring, and counted: its position in samples is its name from then
 on.  One task of the session (:meth:`STTSession._run`) holds a link at a time and sends it what the ring has, with the
-flushes where they belong; the link's receive loop brings events back (:meth:`STTSession._on_events`).
+flushes where they belong; while it waits for more, :meth:`STTSession.send_audio` puts new audio on the link itself, which
+spares a step of a task for each frame.  The link's receive loop brings events back (:meth:`STTSession._on_events`).
 
 What a lost connection made of the audio after its last final transcript is unknown.  So the ring keeps all audio until
 it is *acknowledged*: by a final transcript, up to its end, or by the answer to a flush, up to that flush.  A new link
@@ -272,7 +273,7 @@ class STTSession:
         if not self._finishing:
             self._backlog.append(self._converter.flush())
             self._backlog.mark()
-            self._tell_of_more()
+            self._more.unpark_all()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def finish(self) -> Outcome:
@@ -297,7 +298,7 @@ class STTSession:
             self._backlog.append(self._converter.flush())
             if not self._backlog.end:
                 self._end()  # nothing was said
-            self._tell_of_more()
+            self._more.unpark_all()
         with trio.move_on_after(self.provider.finish_timeout) as scope:
             while not (self._finished or self._error is not None or self._closed):
                 await self._enders.park()
@@ -401,17 +402,13 @@ class STTSession:
             await feed.link.send(feed.silence())
 
     def _pass_on(self) -> None:
-        """Put new audio on the link without the help of the task that waits for it, if the link has room for all."""
+        """Put new audio on the link, if all before it is there and there is room; the task sees to what is left."""
         feed = self._feed
         if feed is not None and self._waiting and not feed.link.full:
             for message in feed.next_messages(finishing=False):
                 feed.link.send_nowait(message)
             if feed.position == self._backlog.end:
                 return
-        self._tell_of_more()
-
-    def _tell_of_more(self) -> None:
-        self._waiting = False
         self._more.unpark_all()
 
     # -- what links bring --------------------------------------------------------------------------------------------
