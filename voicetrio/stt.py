@@ -6,8 +6,8 @@ Theory of operation
 -------------------
 Audio is converted as it is given, put into a bounded ring, and counted: its position in samples is its name from then
 on.  One task of the session (:meth:`STTSession._run`) holds a link at a time and sends it what the ring has, with the
-flushes where they belong; while it waits for more, :meth:`STTSession.send_audio` puts new audio on the link itself, which
-spares a step of a task for each frame.  The link's receive loop brings events back (:meth:`STTSession._on_events`).
+flushes where they belong; when it has sent all, :meth:`STTSession.send_audio` puts what comes on the link itself.  The
+link's receive loop brings events back (:meth:`STTSession._on_events`).
 
 What a lost connection made of the audio after its last final transcript is unknown.  So the ring keeps all audio until
 it is *acknowledged*: by a final transcript, up to its end, or by the answer to a flush, up to that flush.  A new link
@@ -391,14 +391,13 @@ class STTSession:
 
     async def _wait_for_more(self, feed: Feed) -> None:
         """Wait until there may be something to be sent; send silence if that takes long."""
-        keepalive = math.inf if feed.finishing else feed.link.dialect.keepalive or math.inf
-        with trio.CancelScope(deadline=feed.spoke + keepalive) as scope:
+        with trio.CancelScope(deadline=feed.quiet_until) as scope:
             self._waiting = True
             try:
                 await self._more.park()
             finally:
                 self._waiting = False
-        if scope.cancelled_caught and trio.current_time() >= feed.spoke + keepalive:
+        if scope.cancelled_caught and trio.current_time() >= feed.quiet_until:
             await feed.link.send(feed.silence())
 
     def _pass_on(self) -> None:
@@ -407,9 +406,8 @@ class STTSession:
         if feed is not None and self._waiting and not feed.link.full:
             for message in feed.next_messages(finishing=False):
                 feed.link.send_nowait(message)
-            if feed.position == self._backlog.end:
-                return
-        self._more.unpark_all()
+        if feed is None or feed.position < self._backlog.end:
+            self._more.unpark_all()
 
     # -- what links bring --------------------------------------------------------------------------------------------
 
