@@ -125,8 +125,8 @@ class Decimator:
     def _filter(self, data: NDArray[np.float64], start: int, count: int) -> bytes:
         """Give output samples, from one on that is counted from the first that the data is for."""
         lanes, rows, width = len(data), -(-count // _ROW), len(self._matrix)
-        sample = data.itemsize
-        strides = (data.shape[1] * sample, _ROW * self._factor * sample, sample)
+        lane, sample = data.strides
+        strides = (lane, _ROW * self._factor * sample, sample)
         windows = np.ndarray((lanes, rows, width), data.dtype, data, start * self._factor * sample, strides)
         apart = np.ascontiguousarray(windows).reshape(-1, width)  # BLAS takes no rows that overlap
         filtered = (apart @ self._matrix).reshape(lanes, -1)[:, :count]
