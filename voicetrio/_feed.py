@@ -49,6 +49,7 @@ class Feed:
         position: of the sample that is sent next.
         finishing: whether the provider was told that no more comes.
         worked: whether any audio was acknowledged.
+        began: when.
     """
 
     def __init__(self, link: Link[STTDialect], backlog: Backlog, fmt: AudioFormat, response_timeout: float) -> None:
@@ -59,6 +60,7 @@ class Feed:
         self.resting: bool = False
         self.scope = trio.CancelScope()
         self.began: float = trio.current_time()
+        self._spoke: float = self.began
         self._backlog = backlog
         self._format = fmt
         self._flushed = -1  # the position of the last flush asked for
@@ -68,6 +70,12 @@ class Feed:
         self._pieces: deque[tuple[int, int, int]] = deque(maxlen=_MOST_PIECES)  # where on the link, position, length
         self._moments: deque[tuple[float, int]] = deque()
         self._settled = self.position
+
+    @property
+    def quiet_until(self) -> float:
+        """When silence is to be sent, if nothing else is until then."""
+        keepalive = None if self.finishing else self.link.dialect.keepalive
+        return math.inf if keepalive is None else self._spoke + keepalive
 
     def next_messages(self, *, finishing: bool) -> Sequence[Message]:
         """What to send now; nothing if there is nothing to be sent.
@@ -92,6 +100,7 @@ class Feed:
             messages = list(dialect.finish())
         else:
             return ()
+        self._spoke = trio.current_time()
         self.watch()
         self.link.listen_on()  # silence may have another meaning now
         return messages
@@ -100,6 +109,7 @@ class Feed:
         """Silence, which is no part of the whole."""
         count = self._format.samples(_PIECE_SECONDS)
         self._samples += count
+        self._spoke = trio.current_time()
         return self.link.dialect.audio(bytes(count * self._format.sample_width))
 
     def acknowledge(self, final: Transcript) -> None:
@@ -122,7 +132,8 @@ class Feed:
         self._samples += count
         self.position += count
         self._settle()
-        self._moments.append((trio.current_time(), self.position))
+        self._spoke = trio.current_time()
+        self._moments.append((self._spoke, self.position))
         return self.link.dialect.audio(self._backlog.take(position, count))
 
     def locate(self, seconds: float) -> int:

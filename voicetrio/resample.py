@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Quality = Literal["sinc_fastest", "sinc_medium", "sinc_best"]
-"""libsamplerate's band-limited converters: about 77, 92 and 92 dB on speech, each two to four times dearer than the one
-before.  Its other two converters do not filter at all and are not offered."""
+"""libsamplerate's band-limited converters, each dearer than the one before.
+
+Of the band that both rates have, ``"sinc_fastest"`` passes 68% within 0.01 dB, ``"sinc_medium"`` 84% and
+``"sinc_best"`` 94%; down to 16 kHz they withhold 1.3, 3 and 9 ms.  Below that none leaves much more of an error than
+rounding to 16 bits does.  Its other two converters do not filter at all and are not offered.
+"""
 
 _QUALITIES = ("sinc_fastest", "sinc_medium", "sinc_best")
 

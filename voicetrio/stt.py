@@ -6,7 +6,8 @@ Theory of operation
 -------------------
 Audio is converted as it is given, put into a bounded ring, and counted: its position in samples is its name from then
 on.  One task of the session (:meth:`STTSession._run`) holds a link at a time and sends it what the ring has, with the
-flushes where they belong; the link's receive loop brings events back (:meth:`STTSession._on_events`).
+flushes where they belong; when it has sent all, :meth:`STTSession.send_audio` puts what comes on the link itself.  The
+link's receive loop brings events back (:meth:`STTSession._on_events`).
 
 What a lost connection made of the audio after its last final transcript is unknown.  So the ring keeps all audio until
 it is *acknowledged*: by a final transcript, up to its end, or by the answer to a flush, up to that flush.  A new link
@@ -214,6 +215,7 @@ class STTSession:
         self._feed: Feed | None = None
         self._patience = Patience(provider._policy(), provider.buffer_seconds)
         self._more = trio.lowlevel.ParkingLot()  # to be sent
+        self._waiting = False  # for that, all else being on the link
         self._events: deque[STTEvent] = deque()
         self._readers = trio.lowlevel.ParkingLot()
         self._room = trio.lowlevel.ParkingLot()
@@ -253,7 +255,7 @@ class STTSession:
         if self._finishing:
             raise InputError("there can be no audio after finish()")
         self._backlog.append(self._converter.process(pcm))
-        self._more.unpark_all()
+        self._pass_on()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def flush(self) -> None:
@@ -389,11 +391,23 @@ class STTSession:
 
     async def _wait_for_more(self, feed: Feed) -> None:
         """Wait until there may be something to be sent; send silence if that takes long."""
-        keepalive = None if feed.finishing else feed.link.dialect.keepalive
-        with trio.move_on_after(math.inf if keepalive is None else keepalive) as scope:
-            await self._more.park()
-        if scope.cancelled_caught:
+        with trio.CancelScope(deadline=feed.quiet_until) as scope:
+            self._waiting = True
+            try:
+                await self._more.park()
+            finally:
+                self._waiting = False
+        if scope.cancelled_caught and trio.current_time() >= feed.quiet_until:
             await feed.link.send(feed.silence())
+
+    def _pass_on(self) -> None:
+        """Put new audio on the link, if all before it is there and there is room; the task sees to what is left."""
+        feed = self._feed
+        if feed is not None and self._waiting and not feed.link.full:
+            for message in feed.next_messages(finishing=False):
+                feed.link.send_nowait(message)
+        if feed is None or feed.position < self._backlog.end:
+            self._more.unpark_all()
 
     # -- what links bring --------------------------------------------------------------------------------------------
 

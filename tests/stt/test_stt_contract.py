@@ -1,6 +1,7 @@
 """What every recognizer's session does: the contract of `voicetrio.stt`."""
 
 import random
+from collections import Counter
 
 import pytest
 import trio
@@ -8,6 +9,7 @@ from stt_cases import KEY, cases
 from stt_tools import join, listening, samples_of, until
 
 from voicetrio import AudioFrame
+from voicetrio._feed import Feed
 from voicetrio.errors import ConfigurationError, InputError, ProviderStalled, SessionClosed
 from voicetrio.simulators import Faults, tagged_pcm
 from voicetrio.testing import no_leaks
@@ -268,6 +270,72 @@ async def test_an_idle_session_is_kept_alive_by_silence(case, autojump_clock):
         it.check_whole()
         if case.times:
             assert it.finals[-1].end == 1.5, "the silence that keeps it alive is no part of the audio"
+
+
+async def test_silence_comes_only_where_no_audio_came_for_long(case, monkeypatch, autojump_clock):
+    silences = []
+
+    def silence(feed, make=Feed.silence):
+        silences.append(trio.current_time() - last)
+        return make(feed)
+
+    monkeypatch.setattr(Feed, "silence", silence)
+    async with listening(case, options=UNBROKEN) as it:
+        await it.talk(0.5)
+        patience = it.session._feed.link.dialect.keepalive
+        for _ in range(20):
+            last = trio.current_time()
+            await it.talk(0.02)
+            await trio.sleep(0.8 * patience)
+        assert not silences
+        await trio.sleep(0.4 * patience)
+        assert silences == [pytest.approx(patience)]
+
+
+class _Steps(trio.abc.Instrument):
+    """Counts the steps of tasks by name."""
+
+    def __init__(self):
+        self.counts = Counter()
+
+    def before_task_step(self, task):
+        self.counts[task.name] += 1
+
+
+async def test_audio_gets_to_a_link_that_keeps_up_without_a_step_of_the_sessions_task(case, autojump_clock):
+    steps = _Steps()
+    async with listening(case) as it:
+        await it.talk(0.5)
+        trio.lowlevel.add_instrument(steps)
+        await it.talk(0.5)
+        assert steps.counts["voicetrio.stt.STTSession._run"] == 0
+        await it.session.send_audio(tagged_pcm(0, it.given, case.rate))  # more than a message: the task sends the rest
+        it.given += case.rate
+        await trio.sleep(0.1)
+        trio.lowlevel.remove_instrument(steps)
+        assert steps.counts["voicetrio.stt.STTSession._run"] == 1
+        await it.finish()
+        it.check_whole()
+
+
+async def test_little_waits_on_a_link_whose_peer_takes_nothing_and_all_comes_in_the_end(case, autojump_clock):
+    async with listening(case) as it:
+        await it.talk(0.5)
+        (stream,), go = it.streams, trio.Event()
+
+        async def send_late(data, send_all=stream.send_all):
+            await go.wait()
+            await send_all(data)
+
+        stream.send_all = send_late
+        await it.talk(4.0)
+        assert len(it.session._feed.link._outbox) <= 32
+        assert it.session.statistics().samples_sent < it.given
+        go.set()
+        await it.talk(0.5)
+        await it.finish()
+        it.check_whole()
+        assert it.session.statistics().connections == 1
 
 
 async def test_two_sessions_at_once_do_not_disturb_each_other(case, autojump_clock):

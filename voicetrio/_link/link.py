@@ -180,8 +180,16 @@ class Link(Generic[D]):
                 await self.ended.wait()
         self.close()
 
+    @property
+    def full(self) -> bool:
+        """Whether :meth:`send` would wait: for room, or for others to queue theirs."""
+        return len(self._outbox) >= _OUTBOX or self._queueing.locked()
+
     def send_nowait(self, message: Message) -> None:
-        """Queue a message behind all others.  For what must be said from within a fence: at most a few a turn."""
+        """Queue a message behind all others, unless it is :attr:`full`.
+
+        For what must be said from within a fence it may be full: that is at most a few messages a turn.
+        """
         self._outbox.append(message)
         self._outbox_changed.unpark_all()
 
