@@ -45,6 +45,7 @@ from ._link.pool import LinkPools
 from ._options import positive, positive_or_none
 from ._patience import Patience
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
+from ._turn_text import TurnText
 from .errors import InputError, ProviderError, ProviderStalled, SessionClosed
 from .transcript import Outcome, SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
 
@@ -219,6 +220,7 @@ class STTSession:
         self._room = trio.lowlevel.ParkingLot()
         self._enders = trio.lowlevel.ParkingLot()  # that wait for the end
         self._speaking_on: Link[STTDialect] | None = None  # where it was told that somebody speaks
+        self._turn_text = TurnText()
 
     def statistics(self) -> STTStatistics:
         """What the session has done so far."""
@@ -431,7 +433,7 @@ class STTSession:
                     continue  # it was told before the link that told it was lost
             elif isinstance(event, SpeechEnded | TurnEnded):
                 self._speaking_on = None
-            self._events.append(feed.place(event))
+            self._events.append(self._turn_text.complete(feed.place(event), feed.link.dialect.joint))
             if isinstance(event, Transcript) and event.kind == "final":
                 feed.acknowledge(event)
         self._readers.unpark_all()

@@ -49,6 +49,7 @@ class GatewaySTTDialect(STTDialect):
 
     provider = NAME
     keepalive = _KEEPALIVE
+    joint = " "
 
     def __init__(self, options: STT) -> None:
         self._final_by_default = options.final_by_default
