@@ -20,7 +20,7 @@ import voicetrio
 
 @attrs.define
 class Agent:
-    """Hears, thinks and speaks.  `said` is the conversation as far as it was heard; `turn`, the latest answer's scope."""
+    """Hears, thinks and speaks.  `said` is the conversation as far as it was heard; `turn`, the last answer's scope."""
 
     ears: voicetrio.STTSession
     mind: voicetrio.LLMSession

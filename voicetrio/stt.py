@@ -35,7 +35,7 @@ import trio
 from ._backlog import Backlog
 from ._converter import AudioConverter
 from ._feed import Feed
-from ._format import AudioFormat, AudioFrame
+from ._format import AudioFormat, AudioLike
 from ._link.connection import DEFAULT_DRIVER, ConnectionOptions, Dial, Driver, known_driver
 from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
@@ -234,16 +234,17 @@ class STTSession:
             samples_unrepeated=backlog.unrepeated,
         )
 
-    async def send_audio(self, audio: bytes | bytearray | memoryview | AudioFrame) -> None:
+    async def send_audio(self, audio: AudioLike) -> None:
         """Give audio; a checkpoint that never waits for the network.
 
         Args:
-            audio: interleaved s16le in the session's format, cut anywhere: the rest of a sample may come next time; or
-                a frame of that format.  Give it as it comes: some providers mind audio that runs ahead of time.
+            audio: interleaved s16le in the session's format: bytes cut anywhere, as the rest of a sample may come next
+                time, an array of 16-bit samples, or a frame.  Give it as it comes: some providers mind audio that runs
+                ahead of time.
 
         Raises:
-            ConfigurationError: if a frame has another format.
-            InputError: if it is no audio, comes after :meth:`finish`, or is a frame within a sample.
+            InputError: if it is no audio, comes after :meth:`finish`, or is a frame of another format or within a
+                sample.
             SessionClosed: if the session is closed.
             ProviderError: if the provider has failed for good.
 

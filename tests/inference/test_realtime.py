@@ -181,7 +181,7 @@ async def test_r5_frames_of_another_format_are_refused(autojump_clock):
     async with talking(given={"sample_rate": 16_000, "channels": 2}) as it:
         await it.session.send_audio(AudioFrame(bytes(640), 16_000, 2, 1, 0))
         for rate, channels in ((48_000, 2), (16_000, 1)):
-            with pytest.raises(ConfigurationError):
+            with pytest.raises(InputError, match=f"{channels} channels at {rate} Hz"):
                 await it.session.send_audio(AudioFrame(bytes(640), rate, channels, 1, 0))
 
 

@@ -90,7 +90,7 @@ class _Work:
     async def run(self, wav: WavWriter) -> None:
         """Do it, as fast as the provider does; what came before a failure is written all the same."""
         step = self._format.samples(_PIECE_SECONDS) * self._format.sample_width
-        async with self._options.open(self._format.sample_rate, self._format.channels) as session:
+        async with self._options.open(**attrs.asdict(self._format)) as session:
             try:
                 await session.prewarm()
                 with _progress() as progress:
