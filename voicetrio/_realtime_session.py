@@ -52,8 +52,7 @@ from ._realtime_events import (
     OutputTranscript,
     RealtimeEvent,
     Reconnected,
-    ToolCall,
-    Usage,
+    UsageReported,
     UserSpeechEnded,
     UserSpeechStarted,
 )
@@ -63,6 +62,7 @@ from ._realtime_reply import RealtimeReply, Reply
 from ._realtime_tools import ToolDesk
 from ._realtime_uplink import RealtimeLink, Uplink
 from .audio import AudioFormat, AudioSink
+from .chat import ToolCall
 from .errors import ConfigurationError, InputError, ProviderError, SessionClosed, VoiceTrioError
 from .text import check_chunk
 from .tools import FunctionTool
@@ -389,7 +389,7 @@ class RealtimeSession:
             case Said(text=text, final=final):
                 self._on_said(text, final=final)
             case Consumed(data=data):
-                self._tell(Usage(data))
+                self._tell(UsageReported(data))
 
     def _on_said(self, text: str, *, final: bool) -> None:
         reply = self._floor.latest  # its text may come late

@@ -42,7 +42,7 @@ from voicetrio.realtime import (
     ReplyInterrupted,
     ReplyStarted,
     ToolCall,
-    Usage,
+    UsageReported,
     UserSpeechEnded,
     UserSpeechStarted,
 )
@@ -324,10 +324,10 @@ async def test_a_reply_is_whole_and_says_how_it_went(autojump_clock):
         assert reply.seconds == pytest.approx(LENGTH / RATE)
         assert before == reply.asked_at < reply.first_sample_at <= reply.ended_at == trio.current_time()
     it.check(complete=[1])
-    kinds = (ReplyStarted, OutputTranscript, ReplyEnded, Usage)
+    kinds = (ReplyStarted, OutputTranscript, ReplyEnded, UsageReported)
     told = [type(event) for event in it.of(kinds)]
     assert told[0] is ReplyStarted
-    assert {ReplyEnded, Usage} == set(told[-2:])
+    assert {ReplyEnded, UsageReported} == set(told[-2:])
     deltas = [event for event in it.of(OutputTranscript) if not event.final]
     assert "".join(event.delta for event in deltas) == deltas[-1].text == TEXT + " "
     assert it.of(OutputTranscript)[-1].text == TEXT
