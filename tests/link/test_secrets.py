@@ -89,10 +89,3 @@ def test_a_cause_that_shows_a_secret_is_cut_off():
     error.__cause__ = ValueError(r'{"token":"abc\u002bdef"}')
     target.clean(error)
     assert error.__cause__ is None
-
-
-def test_a_peer_that_sends_only_escapes_costs_no_time():
-    """Each start of a spelling must be given up after a bounded number of characters."""
-    target = Endpoint("wss://gateway.test/", secrets=("+/" * 200, "&#" * 200)).target("videosdk")
-    for text in ("\\" * 10**6, "&#0" * 10**6, "%2b%2f" * 10**5, "&#000000" * 10**5):
-        target.printable(text, 600)
