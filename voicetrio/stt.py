@@ -234,6 +234,16 @@ class STTSession:
             samples_unrepeated=backlog.unrepeated,
         )
 
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at the moment."""
+        return self._feed is not None
+
+    @property
+    def trouble(self) -> ProviderError | None:
+        """Why there is no connection, which is tried again; None if there is one, or the first is under way."""
+        return None if self.connected else self._patience.cause
+
     async def send_audio(self, audio: AudioLike) -> None:
         """Give audio; a checkpoint that never waits for the network.
 

@@ -27,7 +27,7 @@ from voicetrio.errors import (
     ServiceUnavailable,
     UpgradeRejected,
 )
-from voicetrio.simulators import Faults
+from voicetrio.simulators import Faults, tagged_pcm
 from voicetrio.simulators.tagged import POSITIONS
 
 WORKS = None
@@ -252,3 +252,19 @@ async def test_reconnecting_waits_longer_each_time_and_stops_for_a_while(case, a
         await it.talk(12.0)
         await it.finish()
         assert it.session.statistics().samples_dropped < it.given
+
+
+async def test_a_session_tells_whether_it_is_connected_and_why_not(case, autojump_clock):
+    async with listening(case, faults=Faults(handshake="slow", handshake_delay=0.5)) as it:
+        assert (it.session.connected, it.session.trouble) == (False, None)
+        it.behave(faults=Faults())
+        await until(lambda: it.session.connected)
+    async with listening(case, faults=Faults(refuse_status=503)) as it:
+        await until(lambda: isinstance(it.session.trouble, ServiceUnavailable))
+        assert not it.session.connected
+        it.behave(faults=Faults(drop_after_messages=1))
+        await until(lambda: it.session.connected)
+        assert it.session.trouble is None
+        await it.session.send_audio(tagged_pcm(0, 0, it.case.rate))
+        await until(lambda: not it.session.connected)
+        assert isinstance(it.session.trouble, LinkClosed)
