@@ -20,7 +20,7 @@ import voicetrio
 
 @attrs.define
 class Agent:
-    """Hears, thinks and speaks.  `said` is the conversation, as far as it was heard; `turn`, the answer's scope."""
+    """Hears, thinks and speaks.  `said` is the conversation as far as it was heard; `turn`, the last answer's scope."""
 
     ears: voicetrio.STTSession
     mind: voicetrio.LLMSession
@@ -28,20 +28,21 @@ class Agent:
     said: voicetrio.ChatContext = attrs.Factory(voicetrio.ChatContext)
     turn: trio.CancelScope = attrs.Factory(trio.CancelScope)
 
-    async def hear(self, questions: trio.MemorySendChannel[str]) -> None:
-        """Be silent when somebody speaks, and pass on what was asked."""
+    async def hear(self, questions: trio.MemorySendChannel[tuple[str, trio.CancelScope]]) -> None:
+        """Be silent when somebody speaks, and pass on what was asked, with a scope to cancel its answer by."""
         async with questions:
             async for event in self.ears:
-                if isinstance(event, voicetrio.SpeechStarted):
+                if isinstance(event, voicetrio.SpeechStarted | voicetrio.TurnEnded):
                     self.interrupt()
-                elif isinstance(event, voicetrio.TurnEnded) and event.text:
-                    await questions.send(event.text)
+                if isinstance(event, voicetrio.TurnEnded) and event.text:
+                    self.turn = trio.CancelScope()
+                    await questions.send((event.text, self.turn))
 
-    async def answer(self, questions: trio.MemoryReceiveChannel[str]) -> None:
+    async def answer(self, questions: trio.MemoryReceiveChannel[tuple[str, trio.CancelScope]]) -> None:
         """Speak what the model answers while it arrives, and wait until it has been heard."""
-        async for question in questions:
+        async for question, turn in questions:
             self.said.user(question)
-            with trio.CancelScope() as self.turn:
+            with turn:  # which may have been cancelled since
                 async with self.mind.chat(self.said) as reply:
                     await self.voice.synthesize(reply)
                 await self.voice.sink.drained()
@@ -57,8 +58,7 @@ class Agent:
 
 async def listen(ears: voicetrio.STTSession, pcm: bytes) -> None:
     """Stand in for a microphone."""
-    step = ears.audio_format.samples(0.02) * ears.audio_format.sample_width
-    for begin in range(0, len(pcm), step):
+    for begin in range(0, len(pcm), step := ears.audio_format.samples(0.02) * ears.audio_format.sample_width):
         await ears.send_audio(pcm[begin : begin + step])
         await trio.sleep(0.02)
     await ears.finish()
@@ -79,7 +79,7 @@ async def main(heard: str, spoken: str) -> None:
     llm = voicetrio.ChatLLM(model="gpt-4o-mini", base_url=env("LLM_URL", "https://api.openai.com/v1"))
     tts = voicetrio.CartesiaTTS(base_url=env("TTS_URL", "https://api.cartesia.ai"))
     sink, source = voicetrio.open_audio_sink(tts.sample_rate)
-    send, receive = trio.open_memory_channel[str](1)
+    send, receive = trio.open_memory_channel[tuple[str, trio.CancelScope]](1)
     async with stt.open(**attrs.asdict(fmt)) as ears, llm.open() as mind, tts.open(sink) as voice:
         agent = Agent(ears, mind, voice)
         async with trio.open_nursery() as nursery:

@@ -297,7 +297,7 @@ def test_what_is_no_message_is_a_protocol_error(message):
 )
 def test_an_error_is_understood_in_every_shape(fields, code, words):
     dialect = Dialect()
-    dialect.it.greet({"dg-request-id": "the-id"})
+    dialect.it.request_id = "the-id"
     spoken(dialect, 1, "One.")
     (event,) = dialect.receive(json.dumps({"type": "Error", **fields}))
     assert isinstance(event, Failed)
@@ -308,7 +308,8 @@ def test_an_error_is_understood_in_every_shape(fields, code, words):
 
 def test_the_request_id_is_that_of_the_header_and_then_of_metadata():
     dialect = Dialect().it
-    list(dialect.greet({"dg-request-id": "of-the-header"}))
+    dialect.request_id = "of-the-header"  # the link's doing
+    dialect.receive('{"type":"Metadata"}')
     assert dialect.request_id == "of-the-header"
     dialect.receive('{"type":"Metadata","request_id":"of-metadata"}')
     assert dialect.request_id == "of-metadata"

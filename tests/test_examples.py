@@ -5,14 +5,15 @@ import importlib.util
 import os
 import re
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import attrs
 import pytest
 import trio
+import trio.testing
 
-from voicetrio import AudioFormat, WavWriter, read_wav
+from voicetrio import AudioFormat, SpeechStarted, TurnEnded, WavWriter, read_wav
 from voicetrio.simulators import (
     CartesiaOptions,
     CartesiaSimulator,
@@ -171,6 +172,86 @@ async def test_the_model_is_stopped_and_told_what_was_heard(eventful, stage):
         {"role": "assistant", "content": HEARD},
         {"role": "user", "content": QUESTIONS[1]},
     ]
+
+
+@attrs.define
+class Heard:
+    """A session that tells events when it is asked to."""
+
+    events: trio.MemoryReceiveChannel
+
+    def __aiter__(self):
+        return self.events.__aiter__()
+
+
+class Model:
+    """A session whose answers never end, and take a while to clean up; it knows which were begun."""
+
+    def __init__(self):
+        self.asked, self.cleaning, self.cleaned = [], trio.Event(), trio.Event()
+
+    @asynccontextmanager
+    async def chat(self, context):
+        self.asked.append(context.items[-1].content)
+        try:
+            yield "an answer"
+        finally:
+            self.cleaning.set()
+            with trio.CancelScope(shield=True):
+                await self.cleaned.wait()
+
+
+class Voice:
+    """A session that speaks without an end."""
+
+    def interrupt(self):
+        return None
+
+    async def synthesize(self, reply):
+        await trio.sleep_forever()
+
+
+async def test_a_question_that_waits_for_its_turn_can_be_interrupted(agent, autojump_clock):
+    """The second comes while the first one's turn cleans up; somebody speaks before it is answered."""
+    tell, events = trio.open_memory_channel(0)
+    send, receive = trio.open_memory_channel(1)
+    mind = Model()
+    it = agent.Agent(Heard(events), mind, Voice())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(it.hear, send)
+        nursery.start_soon(it.answer, receive)
+        await tell.send(TurnEnded(text=QUESTIONS[0]))
+        await trio.testing.wait_all_tasks_blocked()
+        await tell.send(SpeechStarted())
+        await mind.cleaning.wait()
+        await tell.send(TurnEnded(text=QUESTIONS[1]))
+        await tell.send(SpeechStarted())
+        await trio.testing.wait_all_tasks_blocked()
+        mind.cleaned.set()
+        with trio.move_on_after(1) as late:
+            await tell.aclose()
+            while nursery.child_tasks:  # noqa: ASYNC110 - the clock jumps
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+    assert not late.cancelled_caught, "an answer goes on that was interrupted"
+    assert [each.content for each in it.said.items] == list(QUESTIONS)
+
+
+async def test_a_question_takes_the_place_of_the_answer_before_it(agent, autojump_clock):
+    """Though nobody told that somebody had begun to speak."""
+    tell, events = trio.open_memory_channel(0)
+    send, receive = trio.open_memory_channel(1)
+    mind = Model()
+    mind.cleaned.set()
+    it = agent.Agent(Heard(events), mind, Voice())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(it.hear, send)
+        nursery.start_soon(it.answer, receive)
+        for question in QUESTIONS:
+            await tell.send(TurnEnded(text=question))
+            await trio.testing.wait_all_tasks_blocked()
+            assert mind.asked[-1] == question
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_program_itself(stage):

@@ -63,3 +63,11 @@ def test_a_secret_in_a_url_is_not_shown(make):
     shown = repr(make("wss://host.test/path?token=nobody-may-see-this"))
     assert "host.test" in shown
     assert "nobody-may-see" not in shown
+
+
+def test_one_name_is_one_thing():
+    """Whoever imports from both places must not compare what never is equal."""
+    import voicetrio.realtime
+
+    for name in voicetrio.__all__:
+        assert getattr(voicetrio.realtime, name, None) in (None, getattr(voicetrio, name)), name

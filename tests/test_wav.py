@@ -28,7 +28,7 @@ def test_files_may_be_objects():
 def test_what_does_not_fit_is_refused(tmp_path):
     with WavWriter(tmp_path / "a.wav", AudioFormat(16_000)) as wav:
         with pytest.raises(InputError, match="fit"):
-            wav.write(AudioFrame(b"ab", 8000, 1, 1, 0))
+            wav.write(AudioFrame(b"ab", 8000))
         with pytest.raises(InputError, match="whole"):
             wav.write(b"abc")
 

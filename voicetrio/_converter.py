@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ._decimator import Decimator, decimation, total
-from ._format import AudioFormat, AudioFrame, pcm_of
-from .errors import InputError
+from ._format import AudioFormat, AudioLike, pcm_of
 from .resample import Resampler
 
 
@@ -38,17 +37,13 @@ class AudioConverter:
             channels = 1 if self._mix else given.channels
             self._resampler = Resampler(given.sample_rate, wanted.sample_rate, channels=channels)
 
-    def pcm_of(self, audio: bytes | bytearray | memoryview | AudioFrame) -> bytes:
+    def pcm_of(self, audio: AudioLike) -> bytes:
         """The bytes of what comes next, which is given to :meth:`process` then.
 
         Raises:
-            ConfigurationError: if a frame has another format.
-            InputError: if it is no audio, or a frame comes within a sample.
+            InputError: if it is no audio, or a frame of another format or within a sample.
         """
-        pcm = pcm_of(audio, self._given)
-        if self._odd and isinstance(audio, AudioFrame):
-            raise InputError("a frame within a sample: the bytes before it end with half a sample")
-        return pcm
+        return pcm_of(audio, self._given, within_sample=bool(self._odd))
 
     def process(self, pcm: bytes) -> bytes:
         """Take bytes in, give the samples out that are ready."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 
 from .errors import ConfigurationError, InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 BYTES_PER_SAMPLE = 2
 """All PCM here is signed 16-bit little-endian."""
@@ -55,21 +59,22 @@ _PCM_ITEMS = ("B", "b", "c", "h", "<h")
 
 @attrs.frozen
 class AudioFrame:
-    """A piece of one turn's audio.
+    """A piece of audio: of one turn's, if it comes from a source.
 
     Attributes:
         pcm: interleaved s16le.
         sample_rate: in Hz.
         channels: interleaved channels.
-        turn: number of the turn, counted from 1 per sink; a frame never mixes two turns.
-        position: index in its turn of the frame's first sample, per channel, at the sink's rate.
+        turn: number of the turn, counted from 1 per sink; a frame never mixes two turns.  0: of none, as what a
+            microphone hears.
+        position: index in its turn of the frame's first sample, per channel, at the sink's rate; 0 of no turn's.
     """
 
     pcm: bytes
     sample_rate: int
-    channels: int
-    turn: int
-    position: int
+    channels: int = 1
+    turn: int = 0
+    position: int = 0
 
     @property
     def samples(self) -> int:
@@ -82,24 +87,34 @@ class AudioFrame:
         return self.samples / self.sample_rate
 
 
-def pcm_of(audio: bytes | bytearray | memoryview | AudioFrame, fmt: AudioFormat) -> bytes:
-    """The PCM of what is given as audio of a format: bytes, a buffer of 16-bit samples, or a frame.
+AudioLike: TypeAlias = "bytes | bytearray | memoryview | NDArray[np.int16] | AudioFrame"
+"""What sessions take for audio: bytes of s16le or a buffer of 16-bit samples, such as an array; or a frame."""
+
+
+def pcm_of(audio: AudioLike, fmt: AudioFormat, *, within_sample: bool = False) -> bytes:
+    """The PCM of what is given as audio of a format.
+
+    Args:
+        audio: bytes, a buffer of 16-bit samples, or a frame.
+        fmt: what a frame must have.
+        within_sample: whether what was given before ends within a sample: then no frame can follow.
 
     Raises:
-        ConfigurationError: if a frame has another format.
-        InputError: if it is no audio: a number, a list, floating point samples.
+        InputError: if it is no audio (a number, a list, floating point samples), or a frame that does not fit.
     """
     if isinstance(audio, bytes):
         return audio
     if isinstance(audio, AudioFrame):
         if (audio.sample_rate, audio.channels) != (fmt.sample_rate, fmt.channels):
-            raise ConfigurationError(
-                f"a frame of {audio.channels} channels at {audio.sample_rate} Hz, in a session that was opened for "
-                f"{fmt.channels} at {fmt.sample_rate} Hz"
+            raise InputError(
+                f"a frame of {audio.channels} channels at {audio.sample_rate} Hz does not fit audio of {fmt.channels} "
+                f"at {fmt.sample_rate} Hz"
             )
+        if within_sample:
+            raise InputError("a frame within a sample: the bytes before it end with half a sample")
         return audio.pcm
     try:
-        view = memoryview(audio)
+        view = memoryview(audio)  # type: ignore[arg-type]  # of arrays known to be buffers from Python 3.12 on
     except TypeError:
         raise InputError(f"audio must be bytes of s16le or a frame, not {type(audio).__name__}") from None
     if view.format not in _PCM_ITEMS:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import attrs
 
 from ._link.dialect import LinkDialect, Message
-from ._realtime_events import ToolCall
+from .chat import ToolCall
 from .errors import ProviderError
 
 

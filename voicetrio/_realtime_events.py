@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from .chat import ToolCall
 from .errors import ProviderError
 from .turn import Interruption, Outcome
 
@@ -94,24 +95,7 @@ class ReplyInterrupted:
 
 
 @attrs.frozen
-class ToolCall:
-    """The model wants a function to be called.
-
-    A session that was given that function calls it itself; else ``session.send_tool_output(call, …)`` answers.
-
-    Attributes:
-        id: the provider's, or one of ours if it gave none.
-        name: the function's.
-        arguments: JSON, as the model wrote it: it need not be valid.
-    """
-
-    id: str
-    name: str
-    arguments: str
-
-
-@attrs.frozen
-class Usage:
+class UsageReported:
     """What the model used: tokens, as the provider names them."""
 
     data: Mapping[str, Any] = attrs.field(hash=False)
@@ -145,7 +129,7 @@ RealtimeEvent = (
     | ReplyEnded
     | ReplyInterrupted
     | ToolCall
-    | Usage
+    | UsageReported
     | ErrorReported
     | ConnectionLost
     | Reconnected

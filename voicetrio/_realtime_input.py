@@ -5,7 +5,7 @@ from __future__ import annotations
 import trio
 
 from ._converter import AudioConverter
-from ._format import AudioFormat, AudioFrame
+from ._format import AudioFormat, AudioLike
 from ._ring import AudioRing
 
 # Of audio in a message: not much to lose with a connection.
@@ -36,12 +36,11 @@ class AudioInput:
         self._position = 0
         self._more = trio.lowlevel.ParkingLot()
 
-    def put(self, audio: bytes | bytearray | memoryview | AudioFrame, *, withhold: bool) -> None:
+    def put(self, audio: AudioLike, *, withhold: bool) -> None:
         """Take audio in, cut anywhere; `withhold` to let it be as if it had not been said.
 
         Raises:
-            ConfigurationError: if a frame has another format.
-            InputError: if it is no audio, or a frame comes within a sample.
+            InputError: if it is no audio, or a frame of another format or within a sample.
         """
         pcm = self._converter.process(self._converter.pcm_of(audio))
         if withhold:

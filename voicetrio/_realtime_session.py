@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 import trio
 
+from ._format import AudioLike
 from ._jpeg import to_jpeg
 from ._link.connection import Dial
 from ._link.endpoint import connector
@@ -51,8 +52,7 @@ from ._realtime_events import (
     OutputTranscript,
     RealtimeEvent,
     Reconnected,
-    ToolCall,
-    Usage,
+    UsageReported,
     UserSpeechEnded,
     UserSpeechStarted,
 )
@@ -61,7 +61,8 @@ from ._realtime_input import AudioInput
 from ._realtime_reply import RealtimeReply, Reply
 from ._realtime_tools import ToolDesk
 from ._realtime_uplink import RealtimeLink, Uplink
-from .audio import AudioFormat, AudioFrame, AudioSink
+from .audio import AudioFormat, AudioSink
+from .chat import ToolCall
 from .errors import ConfigurationError, InputError, ProviderError, SessionClosed, VoiceTrioError
 from .text import check_chunk
 from .tools import FunctionTool
@@ -190,18 +191,19 @@ class RealtimeSession:
 
     # -- what the user says and shows ----------------------------------------------------------------------------------
 
-    async def send_audio(self, audio: bytes | bytearray | memoryview | AudioFrame) -> None:
+    async def send_audio(self, audio: AudioLike) -> None:
         """Let the model hear the user.  It never waits for the network.
 
         Without a connection the last `buffer_seconds` are kept for it.  While an uninterruptible reply is asked for or
         spoken the user is not heard: what is given then is dropped, and counted.
 
         Args:
-            audio: s16le in the format that the session was opened for, of any length: a sample may be cut anywhere.
+            audio: s16le in the format that the session was opened for, of any length: bytes, which may cut a sample
+                anywhere, an array of 16-bit samples, or a frame.
 
         Raises:
-            ConfigurationError: if a frame's format is another, or the model takes no audio.
-            InputError: if it is no audio, or a frame comes within a sample.
+            ConfigurationError: if the model takes no audio.
+            InputError: if it is no audio, or a frame of another format or within a sample.
             ProviderError: if the provider has refused for good.
             SessionClosed: if the session is closed.
 
@@ -387,7 +389,7 @@ class RealtimeSession:
             case Said(text=text, final=final):
                 self._on_said(text, final=final)
             case Consumed(data=data):
-                self._tell(Usage(data))
+                self._tell(UsageReported(data))
 
     def _on_said(self, text: str, *, final: bool) -> None:
         reply = self._floor.latest  # its text may come late

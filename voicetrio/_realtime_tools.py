@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ._realtime_events import ToolCall
+from .chat import ToolCall
 from .tools import FunctionTool, output_of
 
 # Calls under way at a time: a model asks for a few.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import attrs
@@ -261,10 +261,6 @@ class _CartesiaDialect(TTSDialect):
     @property
     def awaiting(self) -> bool:
         return self._turn is not None and (self._turn.ending or self._turn.flushing)
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
-        self.request_id = headers.get("x-cartesia-request-id") or headers.get("x-request-id")
-        return ()
 
     def begin(self, turn: int, options: CartesiaTTS) -> None:
         self._turn = _Turn(turn, options)

@@ -7,7 +7,7 @@ on the live socket where these are silent.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
@@ -246,10 +246,6 @@ class _CartesiaDialect(STTDialect):
 
     def __init__(self) -> None:
         self._finishing = False
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
-        self.request_id = headers.get("x-cartesia-request-id") or headers.get("x-request-id")
-        return ()
 
     def farewell(self) -> Iterable[Message]:
         return () if self._finishing else self.finish()

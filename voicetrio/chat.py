@@ -122,8 +122,12 @@ class ChatMessage:
 class ToolCall:
     """The model's wish to have a function called.
 
+    As an event of a realtime session it is told whoever calls: the session, if it was given that function, or who
+    answers by ``session.send_tool_output(call, …)``.
+
     Attributes:
-        id: the server's name of the call; :class:`ToolOutput` refers to it.
+        id: the server's name of the call, or one of ours if a realtime model gave none; :class:`ToolOutput` refers to
+            it.
         name: the function's.
         arguments: JSON, as the model wrote it: it need not be valid.
     """

@@ -7,7 +7,7 @@ on the live socket where these are silent; each is named where it is used.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, Self
 
 import attrs
@@ -226,10 +226,6 @@ class _DeepgramDialect(TTSDialect):
     @property
     def gated(self) -> bool:
         return self._gates > 0
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
-        self.request_id = headers.get("dg-request-id")
-        return ()
 
     def farewell(self) -> Iterable[Message]:
         return (_CLOSE,)

@@ -22,7 +22,7 @@ from ._converter import AudioConverter
 from ._delay_line import DelayLine
 from ._denoise_dialect import Broken, DenoiseDialect, DenoiseEvent, Processed
 from ._denoise_link import LinkInUse
-from ._format import AudioFormat, AudioFrame
+from ._format import AudioFormat, AudioLike, pcm_of
 from ._link.connection import DEFAULT_DRIVER, ConnectionOptions, Dial, Driver, known_driver
 from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
@@ -90,21 +90,21 @@ class DenoiseProvider(abc.ABC):
 
     def open(
         self,
+        *,
         sample_rate: int | None = None,
         channels: int | None = None,
-        *,
         dial: Dial | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> AbstractAsyncContextManager[DenoiseSession]:
-        """Open a session: ``async with provider.open(48_000, 1) as session:``.  It begins to connect at once.
+        """Open a session: ``async with provider.open(sample_rate=48_000) as session:``.  It begins to connect at once.
 
         Leaving the block ends all of it within a second, whatever the provider does.
 
         Args:
-            sample_rate: of the audio that will be given and got back, in Hz; the provider's own by default.  Where it
-                differs the audio is resampled, there and back.
-            channels: of that audio; the provider's own by default.  Mono is copied to the channels that the provider
-                wants, more are mixed down to the one that it wants.
+            sample_rate: of the audio that will be given and got back, in Hz; None for the provider's own, at which it
+                is not changed on the way.  Where it differs the audio is resampled, there and back.
+            channels: interleaved in that audio; None for the provider's own.  Mono is copied to the channels that the
+                provider wants, more are mixed down to the one that it wants.
             dial: opens the byte stream to a host and port, instead of :func:`trio.open_tcp_stream`.
             ssl_context: for ``wss``, instead of the system's trust store.
 
@@ -257,20 +257,21 @@ class DenoiseSession:
                 raise self._down.with_traceback(None)  # or it would grow with each call
             await self._changed.park()
 
-    async def denoise(self, audio: bytes | AudioFrame) -> bytes:
+    async def denoise(self, audio: AudioLike) -> bytes:
         """Put audio in, and get what is due: as much as was put in, but for the delay at the beginning.
 
         A sample comes out processed if its processed version is there when it is due, by `delay` both in samples and
         in seconds: given faster than it plays, audio is waited for up to that time; given as it plays, it is not.
 
         Args:
-            audio: s16le in the session's format, of any length: a sample may be cut anywhere; or a frame in it.
+            audio: s16le in the session's format, of any length: bytes, which may cut a sample anywhere, an array of
+                16-bit samples, or a frame.
 
         Returns:
             The samples that are due, perhaps none.
 
         Raises:
-            ConfigurationError: if a frame's format is another.
+            InputError: if it is no audio, or a frame of another format or within a sample.  Nothing was taken.
             ProviderError: if the provider refuses for good: a wrong token or model.  Nothing was taken; what was taken
                 before comes from :meth:`finish`.
             SessionClosed: if the session is closed, or :meth:`finish` was called.
@@ -279,7 +280,8 @@ class DenoiseSession:
         Cancelling it loses nothing: the audio has been taken, even if it was cancelled before it began, and what was
         due comes with the next call.
         """
-        pcm = self._bytes(audio)
+        cut = len(self._waiting) % self.audio_format.sample_width != 0
+        pcm = pcm_of(audio, self.audio_format, within_sample=cut)
         self._check()
         if self._ended:
             raise SessionClosed("the audio was finished")
@@ -312,13 +314,6 @@ class DenoiseSession:
         return self._come_out(final=True)
 
     # -- the caller's side -------------------------------------------------------------------------------------------
-
-    def _bytes(self, audio: bytes | AudioFrame) -> bytes:
-        if isinstance(audio, AudioFrame):
-            if (audio.sample_rate, audio.channels) != (self.audio_format.sample_rate, self.audio_format.channels):
-                raise ConfigurationError(f"a frame of {audio.channels} channels at {audio.sample_rate} Hz was given")
-            return audio.pcm
-        return bytes(audio)
 
     def _check(self) -> None:
         if self._closed:

@@ -29,8 +29,7 @@ from ._realtime_events import Reconnected as Reconnected
 from ._realtime_events import ReplyEnded as ReplyEnded
 from ._realtime_events import ReplyInterrupted as ReplyInterrupted
 from ._realtime_events import ReplyStarted as ReplyStarted
-from ._realtime_events import ToolCall as ToolCall
-from ._realtime_events import Usage as Usage
+from ._realtime_events import UsageReported as UsageReported
 from ._realtime_events import UserSpeechEnded as UserSpeechEnded
 from ._realtime_events import UserSpeechStarted as UserSpeechStarted
 from ._realtime_reply import RealtimeReply as RealtimeReply
@@ -38,6 +37,7 @@ from ._realtime_session import RealtimeSession as RealtimeSession
 from ._realtime_session import RealtimeStatistics as RealtimeStatistics
 from ._realtime_session import open_session
 from .audio import AudioFormat, AudioSink
+from .chat import ToolCall as ToolCall
 from .errors import ConfigurationError
 from .tools import FunctionTool, Tool, as_tools, wire_tools
 

@@ -36,7 +36,7 @@ import trio
 from ._backlog import Backlog
 from ._converter import AudioConverter
 from ._feed import Feed
-from ._format import AudioFormat, AudioFrame
+from ._format import AudioFormat, AudioLike
 from ._link.connection import DEFAULT_DRIVER, ConnectionOptions, Dial, Driver, known_driver
 from ._link.endpoint import Endpoint, connector
 from ._link.link import Link
@@ -46,6 +46,7 @@ from ._link.pool import LinkPools
 from ._options import positive, positive_or_none
 from ._patience import Patience
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
+from ._turn_text import TurnText
 from .errors import InputError, ProviderError, ProviderStalled, SessionClosed
 from .transcript import Outcome, SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
 
@@ -221,6 +222,7 @@ class STTSession:
         self._room = trio.lowlevel.ParkingLot()
         self._enders = trio.lowlevel.ParkingLot()  # that wait for the end
         self._speaking_on: Link[STTDialect] | None = None  # where it was told that somebody speaks
+        self._turn_text = TurnText()
 
     def statistics(self) -> STTStatistics:
         """What the session has done so far."""
@@ -234,16 +236,27 @@ class STTSession:
             samples_unrepeated=backlog.unrepeated,
         )
 
-    async def send_audio(self, audio: bytes | bytearray | memoryview | AudioFrame) -> None:
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at the moment."""
+        return self._feed is not None
+
+    @property
+    def trouble(self) -> ProviderError | None:
+        """Why there is no connection, which is tried again; None if there is one, or the first is under way."""
+        return None if self.connected else self._patience.cause
+
+    async def send_audio(self, audio: AudioLike) -> None:
         """Give audio; a checkpoint that never waits for the network.
 
         Args:
-            audio: interleaved s16le in the session's format, cut anywhere: the rest of a sample may come next time; or
-                a frame of that format.  Give it as it comes: some providers mind audio that runs ahead of time.
+            audio: interleaved s16le in the session's format: bytes cut anywhere, as the rest of a sample may come next
+                time, an array of 16-bit samples, or a frame.  Give it as it comes: some providers mind audio that runs
+                ahead of time.
 
         Raises:
-            ConfigurationError: if a frame has another format.
-            InputError: if it is no audio, comes after :meth:`finish`, or is a frame within a sample.
+            InputError: if it is no audio, comes after :meth:`finish`, or is a frame of another format or within a
+                sample.
             SessionClosed: if the session is closed.
             ProviderError: if the provider has failed for good.
 
@@ -445,7 +458,7 @@ class STTSession:
                     continue  # it was told before the link that told it was lost
             elif isinstance(event, SpeechEnded | TurnEnded):
                 self._speaking_on = None
-            self._events.append(feed.place(event))
+            self._events.append(self._turn_text.complete(feed.place(event), feed.link.dialect.joint))
             if isinstance(event, Transcript) and event.kind == "final":
                 feed.acknowledge(event)
         self._readers.unpark_all()

@@ -40,8 +40,8 @@ class Transcript(STTEvent):
 
     Attributes:
         kind: see :data:`Kind`.
-        text: verbatim, with the space that it may begin with: the final ones of a session are joined by plain
-            concatenation.
+        text: verbatim.  With the space that it may begin with where the provider gives pieces of a text, whose final
+            ones are joined by plain concatenation; or a phrase or a turn, which may have no space at either end.
         words: with their times, where the provider tells them.
         language: as the provider names it.
         confidence: from 0 to 1.
@@ -74,7 +74,9 @@ class TurnEnded(STTEvent):
     """The speaker has finished; what was said is in the final transcripts before this.
 
     Attributes:
-        text: all of the turn, where the provider repeats it.
+        text: all of the turn: as the provider repeats it or, where it does not, the final transcripts since the last
+            end of a turn, joined verbatim if they are pieces of a text, and with one space where neither has one if
+            they are phrases.
     """
 
     text: str | None = None

@@ -9,12 +9,14 @@ import wave
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from .audio import AudioFormat, AudioFrame
+from ._format import AudioFormat, pcm_of
 from .errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
+
+    from ._format import AudioLike
 
 
 class WavWriter:
@@ -36,21 +38,17 @@ class WavWriter:
         self._wave.setsampwidth(2)
         self._wave.setframerate(fmt.sample_rate)
 
-    def write(self, audio: AudioFrame | bytes) -> None:
+    def write(self, audio: AudioLike) -> None:
         """Append a frame, or raw s16le in the file's format.
 
         Raises:
-            InputError: for a frame of another format, or half a sample.
+            InputError: if it is no audio, for a frame of another format, or half a sample.
         """
-        if isinstance(audio, AudioFrame):
-            fmt = AudioFormat(audio.sample_rate, audio.channels)
-            if fmt != self.format:
-                raise InputError(f"a frame of {fmt} does not fit a file of {self.format}")
-            audio = audio.pcm
-        if len(audio) % self.format.sample_width:
-            raise InputError(f"{len(audio)} bytes are not a whole number of samples")
-        self._wave.writeframesraw(audio)
-        self.samples += len(audio) // self.format.sample_width
+        pcm = pcm_of(audio, self.format)
+        if len(pcm) % self.format.sample_width:
+            raise InputError(f"{len(pcm)} bytes are not a whole number of samples")
+        self._wave.writeframesraw(pcm)
+        self.samples += len(pcm) // self.format.sample_width
 
     def close(self) -> None:
         """Complete the header and close the file.  Idempotent."""

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import socket
 
 import pytest
 from conftest import PATIENCE, Running, voicetrio, wait_until
@@ -81,6 +82,29 @@ def test_a_provider_that_is_not_there_is_a_failure(run, wav, result):
     status, out, err = run("denoise", wav, "-o", result, "--base-url", "ws://127.0.0.1:9")
     assert (status, out) == (1, "")
     assert "cannot connect to ws://127.0.0.1:9" in err
+
+
+def test_a_file_that_is_there_stays_until_there_is_a_connection(run, gateway, wav, result, tmp_path):
+    result.write_bytes(b"the result of an hour")
+    key = tmp_path / "key"
+    key.write_text("nobodys-token")
+    assert run("denoise", wav, "-o", result, "--base-url", "ws://127.0.0.1:9")[0] == 1
+    assert run("denoise", wav, "-o", result, "--base-url", gateway.url, "--api-key-file", key)[0] == 2
+    assert result.read_bytes() == b"the result of an hour"
+
+
+def test_ctrl_c_before_there_is_a_connection_writes_nothing(wav, result):
+    result.write_bytes(b"the result of an hour")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}"
+        with voicetrio("denoise", wav, "-o", result, "--base-url", url) as process:
+            peer, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=PATIENCE)
+            peer.close()
+    assert (process.returncode, out, err) == (130, b"", b"")
+    assert result.read_bytes() == b"the result of an hour"
 
 
 def test_a_wrong_token_is_the_callers_to_mend(run, gateway, wav, result, tmp_path):

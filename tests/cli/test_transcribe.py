@@ -201,13 +201,12 @@ def test_ctrl_c_keeps_what_was_final(gateway, wav):
     assert (line, rest, errors) == (b"w0 w1 w2\n", b"", b"")
 
 
-def test_what_may_still_change_is_shown_on_a_terminal(gateway, wav, tmp_path):
+def on_a_terminal(*arguments):
+    """Run the command with a terminal for its standard error; gives its status, its output, and what was shown."""
     ours, theirs = pty.openpty()
-    program = [sys.executable, "-m", "voicetrio.cli", "transcribe", wav, "--provider", "inference-google", *GIVEN]
+    program = [sys.executable, "-m", "voicetrio.cli", "transcribe", *map(str, arguments)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "PYTHONWARNINGS": "error"}
-    with subprocess.Popen(
-        [*map(str, program), "--base-url", gateway.url], stdout=subprocess.PIPE, stderr=theirs, env=environment
-    ) as process:
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
         os.close(theirs)
         shown = bytearray()
 
@@ -221,7 +220,24 @@ def test_what_may_still_change_is_shown_on_a_terminal(gateway, wav, tmp_path):
         wait_until(ended)
         out = process.stdout.read().decode()
     os.close(ours)
-    assert process.returncode == 0
+    return process.returncode, out, bytes(shown)
+
+
+def test_what_may_still_change_is_shown_on_a_terminal(gateway, wav):
+    given = [wav, "--provider", "inference-google", *GIVEN, "--base-url", gateway.url]
+    status, out, shown = on_a_terminal(*given)
+    assert status == 0
     assert out.splitlines() == WORDS
     assert b"w0 w1" in shown
     assert b"w0 w1 w2\n" not in shown
+
+
+def test_a_terminal_shows_why_there_is_no_connection(wav):
+    """Otherwise nothing would be told until `finish_timeout`."""
+    given = [wav, "--provider", "inference-google", "--base-url", "ws://127.0.0.1:9", "-O", "finish_timeout=4"]
+    status, out, shown = on_a_terminal(*given, "--pace", "4")
+    assert (status, out) == (1, "")
+    live, _, error = shown.partition(b"voicetrio: ")
+    assert b"connecting" in live
+    assert b"connecting again: videosdk: cannot connect to ws://127.0.0.1:9" in live
+    assert b"cannot connect to ws://127.0.0.1:9" in error

@@ -19,6 +19,7 @@ from voicetrio.errors import (
     BadRequest,
     ConfigurationError,
     ConnectError,
+    InputError,
     RateLimited,
     SessionClosed,
 )
@@ -46,7 +47,9 @@ async def opened(
     async with simulator.serve_in_memory() as server:
         url = server.url.removesuffix("/v1/denoise")
         provider = denoiser(base_url=url) if provider is None else provider
-        async with attrs.evolve(provider, base_url=url).open(*how, dial=server.dial) as session:
+        rate, channels = how
+        opening = attrs.evolve(provider, base_url=url).open(sample_rate=rate, channels=channels, dial=server.dial)
+        async with opening as session:
             yield session, server
 
 
@@ -318,12 +321,36 @@ async def test_a_sample_may_be_cut_anywhere(autojump_clock: object) -> None:
 async def test_frames_are_taken_if_their_format_is_the_sessions(autojump_clock: object) -> None:
     async with opened() as (session, _):
         pcm = tagged_pcm(RAW, 0, FRAME)
-        assert await session.denoise(AudioFrame(pcm, RATE, 1, 1, 0)) == b""
-        with pytest.raises(ConfigurationError):
-            await session.denoise(AudioFrame(pcm, 16_000, 1, 1, 0))
-        with pytest.raises(ConfigurationError):
-            await session.denoise(AudioFrame(pcm, RATE, 2, 1, 0))
+        assert await session.denoise(AudioFrame(pcm, RATE)) == b""
+        with pytest.raises(InputError, match="16000 Hz"):
+            await session.denoise(AudioFrame(pcm, 16_000))
+        with pytest.raises(InputError, match="2 channels"):
+            await session.denoise(AudioFrame(pcm, RATE, 2))
         assert len(await session.finish()) == len(pcm)
+
+
+async def test_a_frame_within_a_sample_is_refused_and_nothing_of_it_taken(autojump_clock: object) -> None:
+    async with opened() as (session, _):
+        await session.denoise(tagged_pcm(RAW, 0, FRAME) + b"\1")
+        with pytest.raises(InputError, match="within a sample"):
+            await session.denoise(AudioFrame(bytes(2 * FRAME), RATE))
+        assert len(await session.finish()) == 2 * FRAME
+
+
+@pytest.mark.parametrize("audio", [5, True, 3.5, None, "words", [1, 2], np.zeros(9, np.float32)])
+async def test_what_is_no_audio_is_refused(audio: Any, autojump_clock: object) -> None:
+    async with opened() as (session, _):
+        with pytest.raises(InputError):
+            await session.denoise(audio)
+        assert await session.finish() == b""
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview, lambda pcm: np.frombuffer(pcm, np.int16)])
+async def test_any_buffer_of_samples_is_audio(kind: Any, autojump_clock: object) -> None:
+    pcm = tagged_pcm(RAW, 0, 5000)
+    async with opened() as (session, _):
+        out = await session.denoise(kind(pcm)) + await session.finish()
+    assert sum(length for *_, length in positions(out)) == 5000
 
 
 async def test_after_its_end_a_session_is_closed(autojump_clock: object) -> None:
@@ -403,7 +430,15 @@ def test_it_takes_the_originals_arguments(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_channels_that_cannot_be_mapped_are_refused() -> None:
     with pytest.raises(ConfigurationError):
-        Denoise.sanas(token=TOKEN).open(48_000, 3)
+        Denoise.sanas(token=TOKEN).open(sample_rate=48_000, channels=3)
+
+
+async def test_a_format_is_given_by_name_and_is_the_vendors_by_default() -> None:
+    """As with all that hears: two numbers in a row say nothing to who reads them."""
+    with pytest.raises(TypeError):
+        Denoise.sanas(token=TOKEN).open(48_000, 1)  # type: ignore[misc]
+    async with Denoise.sanas(token=TOKEN, base_url="ws://127.0.0.1:9").open() as session:
+        assert session.audio_format == session.provider.wire_format
 
 
 # ---- odd answers, long absences, callers at the wrong moment ---------------------------------------------------------

@@ -42,7 +42,7 @@ from voicetrio.realtime import (
     ReplyInterrupted,
     ReplyStarted,
     ToolCall,
-    Usage,
+    UsageReported,
     UserSpeechEnded,
     UserSpeechStarted,
 )
@@ -181,7 +181,7 @@ async def test_r5_frames_of_another_format_are_refused(autojump_clock):
     async with talking(given={"sample_rate": 16_000, "channels": 2}) as it:
         await it.session.send_audio(AudioFrame(bytes(640), 16_000, 2, 1, 0))
         for rate, channels in ((48_000, 2), (16_000, 1)):
-            with pytest.raises(ConfigurationError):
+            with pytest.raises(InputError, match=f"{channels} channels at {rate} Hz"):
                 await it.session.send_audio(AudioFrame(bytes(640), rate, channels, 1, 0))
 
 
@@ -324,10 +324,10 @@ async def test_a_reply_is_whole_and_says_how_it_went(autojump_clock):
         assert reply.seconds == pytest.approx(LENGTH / RATE)
         assert before == reply.asked_at < reply.first_sample_at <= reply.ended_at == trio.current_time()
     it.check(complete=[1])
-    kinds = (ReplyStarted, OutputTranscript, ReplyEnded, Usage)
+    kinds = (ReplyStarted, OutputTranscript, ReplyEnded, UsageReported)
     told = [type(event) for event in it.of(kinds)]
     assert told[0] is ReplyStarted
-    assert {ReplyEnded, Usage} == set(told[-2:])
+    assert {ReplyEnded, UsageReported} == set(told[-2:])
     deltas = [event for event in it.of(OutputTranscript) if not event.final]
     assert "".join(event.delta for event in deltas) == deltas[-1].text == TEXT + " "
     assert it.of(OutputTranscript)[-1].text == TEXT

@@ -17,7 +17,8 @@ from voicetrio._realtime_dialect import (
     Said,
     UserSpeech,
 )
-from voicetrio._realtime_events import EventLog, InputTranscript, OutputTranscript, ToolCall, UserSpeechStarted
+from voicetrio._realtime_events import EventLog, InputTranscript, OutputTranscript, UserSpeechStarted
+from voicetrio.chat import ToolCall
 from voicetrio.errors import ProtocolError
 from voicetrio.inference._realtime_dialect import GatewayRealtimeDialect
 

@@ -60,6 +60,7 @@ class FakeDialect:
 
 class FakeConnection:
     headers: dict[str, str] = {}  # noqa: RUF012
+    request_id = "of the connection"
 
     def __init__(self, world) -> None:
         self.world = world
@@ -150,6 +151,26 @@ async def test_two_that_wait_share_one_handshake(autojump_clock):
             nursery.start_soon(pool.ready)
         assert world.handshakes == pool.connections == 1
         assert world.connections[0].sent == ["hello"]
+
+
+async def test_a_dialect_is_told_the_id_of_its_connection_before_it_greets(autojump_clock):
+    class Polite(FakeDialect):
+        request_id = None
+
+        def greet(self, headers):
+            return (f"hello from {self.request_id}",)
+
+    world = World()
+    async with pool_in(world, Polite) as pool:
+        link = await pool.acquire()
+        assert link.request_id == "of the connection"
+        await trio.testing.wait_all_tasks_blocked()
+        assert world.connections[0].sent == ["hello from of the connection"]
+
+
+async def test_an_id_that_a_dialect_has_already_stays(autojump_clock):
+    async with pool_in(World()) as pool:
+        assert (await pool.acquire()).request_id == "r1"
 
 
 async def test_a_cancelled_wait_leaves_the_handshake_under_way(autojump_clock):

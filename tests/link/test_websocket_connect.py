@@ -11,6 +11,7 @@ from websocket_peer import PROVIDER, connect, echo, lockstep, memory_connect, me
 
 from voicetrio import errors
 from voicetrio._link import _stream
+from voicetrio._link._handshake import request_id
 from voicetrio._link.connection import ConnectionOptions
 from voicetrio._link.endpoint import Endpoint
 
@@ -262,6 +263,16 @@ async def test_retry_after_is_read_in_both_its_forms(headers, seconds):
         error = await fails(f"ws://{address}/", errors.RateLimited)
 
     assert error.retry_after == seconds
+
+
+@pytest.mark.parametrize("name", ["dg-request-id", "x-cartesia-request-id", "x-request-id", "request-id"])
+def test_the_headers_of_all_vendors_tell_the_request(name):
+    assert request_id({"server": "s", name: "r-3"}) == "r-3"
+
+
+def test_the_vendors_own_id_says_more_than_a_proxys():
+    headers = {"request-id": "1", "x-request-id": "2", "x-cartesia-request-id": "3"}
+    assert request_id(headers) == "3"
 
 
 async def test_no_error_shows_a_secret():

@@ -43,10 +43,10 @@ def told(**data):
 STARTED, ENDED = {"eventType": "START_SPEECH"}, {"eventType": "END_SPEECH"}
 
 
-def scripted(*messages, every=1600):
+def scripted(*messages, every=1600, faults=None):
     """A simulator that says these, one each `every` samples."""
     cues = [Cue((number + 1) * every, message) for number, message in enumerate(messages)]
-    return GatewaySTTSimulator(GatewaySTTOptions(api_key=KEY), script=cues)
+    return GatewaySTTSimulator(GatewaySTTOptions(api_key=KEY, faults=faults or Faults()), script=cues)
 
 
 async def heard_of(*messages, **provider):
@@ -318,6 +318,58 @@ def test_an_end_that_could_never_be_inferred_is_refused():
         STT.google(token=KEY, inferred_end=10.0, finish_timeout=10.0)
 
 
+# ---- what was said in a turn ---------------------------------------------------------------------------------------
+
+
+async def turns_of(*messages):
+    """What a session tells of the turns in these events."""
+    async with listening(GATEWAY, simulator=scripted(*messages)) as it:
+        await it.talk(0.1 * len(messages) + 0.05)
+        await trio.sleep(0.1)
+        assert it.error is None
+        return [event.text for event in it.heard if isinstance(event, TurnEnded)]
+
+
+def said(text):
+    return told(text=text, is_final=True)
+
+
+@pytest.mark.parametrize(
+    ("finals", "text"),
+    [
+        (["Tell me a story."], "Tell me a story."),
+        (["Tell me", "a story."], "Tell me a story."),  # phrases, as most vendors give them
+        ([" Tell me", " a story."], " Tell me a story."),
+        (["Tell me ", "a story."], "Tell me a story."),
+        (["Tell me\n", " a story."], "Tell me\n a story."),
+    ],
+)
+async def test_a_turn_tells_what_was_said_in_it(finals, text, autojump_clock):
+    """An agent asks its model when a turn has ended, and must know what."""
+    assert await turns_of(STARTED, *map(said, finals), ENDED) == [text]
+
+
+async def test_a_turn_tells_nothing_of_the_one_before(autojump_clock):
+    first, second = (STARTED, said("One."), ENDED), (STARTED, ENDED, said("Two."))
+    assert await turns_of(*first, *second) == ["One.", "Two."]
+
+
+async def test_a_turn_tells_what_was_said_in_one_that_never_ended(autojump_clock):
+    """The speaker went on, or a cough came between: whoever answers must know all of it."""
+    assert await turns_of(STARTED, said("Stop."), STARTED, said("No, go on."), ENDED) == ["Stop. No, go on."]
+    assert await turns_of(STARTED, told(text="Hm", is_final=False), said(""), said("Yes."), ENDED) == ["Yes."]
+
+
+async def test_a_turn_tells_what_was_said_on_a_connection_that_was_lost(autojump_clock):
+    """Each connection recites the script from its beginning: the first is lost before the turn's end."""
+    faults = Faults(drop_after_messages=2, connections=1)
+    async with listening(GATEWAY, simulator=scripted(STARTED, said("So."), ENDED, faults=faults)) as it:
+        await it.talk(2.0)
+        assert it.session.statistics().reconnects == 1
+        assert [event.text for event in it.finals] == ["So.", "So."]
+        assert [event.text for event in it.heard if isinstance(event, TurnEnded)] == ["So. So."]
+
+
 # ---- what is kept --------------------------------------------------------------------------------------------------
 
 
@@ -396,8 +448,7 @@ def test_the_wire_is_stereo_unless_it_is_told_otherwise():
 async def test_messages_are_those_of_the_gateways_client():
     stt = STT.google(token=KEY)
     dialect = GatewaySTTDialect(stt)
-    assert list(dialect.greet({"x-request-id": "an-id"})) == []
-    assert dialect.request_id == "an-id"
+    assert list(dialect.greet({})) == []
     (config,) = stt._endpoint().greeting
     assert json.loads(config) == {"type": "config", "data": stt.config}
     audio = json.loads(dialect.audio(b"\x01\x02\x03\x04"))

@@ -252,3 +252,20 @@ async def test_reconnecting_waits_longer_each_time_and_stops_for_a_while(case, a
         await it.talk(12.0)
         await it.finish()
         assert it.session.statistics().samples_dropped < it.given
+
+
+async def test_a_session_tells_whether_it_is_connected_and_why_not(case, autojump_clock):
+    async with listening(case, faults=Faults(handshake="slow", handshake_delay=0.5)) as it:
+        assert (it.session.connected, it.session.trouble) == (False, None)
+        it.behave(faults=Faults())
+        await until(lambda: it.session.connected)
+    async with listening(case, faults=Faults(refuse_status=503)) as it:
+        await until(lambda: isinstance(it.session.trouble, ServiceUnavailable))
+        assert not it.session.connected
+        it.behave(faults=Faults(drop_after_messages=3))
+        await until(lambda: it.session.connected)
+        assert it.session.trouble is None
+        with trio.fail_after(20):
+            while it.session.connected:
+                await it.talk(0.02)
+        assert isinstance(it.session.trouble, LinkClosed)

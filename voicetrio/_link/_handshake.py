@@ -24,7 +24,7 @@ E = TypeVar("E", bound=ProviderError)
 
 MAX_BODY = 16 * 2**10
 UPGRADE = (("Connection", "Upgrade"), ("Upgrade", "websocket"))
-_REQUEST_ID_HEADERS = ("dg-request-id", "x-request-id", "request-id")
+_REQUEST_ID_HEADERS = ("dg-request-id", "x-cartesia-request-id", "x-request-id", "request-id")
 
 
 class UpgradeReply:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from html.entities import codepoint2name
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import attrs
 
 from ..errors import ConfigurationError, ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 WEBSOCKET = ("ws", "wss")
 HTTP = ("http", "https")
@@ -30,6 +32,8 @@ _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e\x80-\xff](?:[ \t\x21-\x7e\x80-\xff]*[
 _SECRET_NAME = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 _SHOWN_LIMIT = 200
 _MESSAGE_LIMIT = 600  # of ours around it
+_LONGEST_SPELLING = 12  # of a character: a pair of surrogates in JSON
+_SHORTEST_ENCODED = 8  # what is shorter is too like other words in base64
 
 
 @attrs.frozen
@@ -57,6 +61,11 @@ class Target:
     headers: list[tuple[bytes, bytes]] = attrs.field(repr=False)
     shown: str
     _secrets: tuple[str, ...] = attrs.field(repr=False, alias="secrets")
+    _spelled: re.Pattern[str] = attrs.field(repr=False, init=False)
+
+    @_spelled.default
+    def _spell(self) -> re.Pattern[str]:
+        return re.compile("|".join(map(_spellings, self._secrets)) or _NEVER)
 
     @classmethod
     def parse(
@@ -115,10 +124,8 @@ class Target:
         """`text` of the peer's, fit for a message: one line, not long, without the secrets that were sent."""
         # A peer may send megabytes, of which nothing is shown far beyond the limit; what is cut there may be half a
         # secret.
-        longest = max(map(len, self._secrets), default=0)
-        shown = text[: 64 * limit + longest]
-        for secret in self._secrets:
-            shown = shown.replace(secret, "***")
+        longest = _LONGEST_SPELLING * max(map(len, self._secrets), default=0)
+        shown = self._spelled.sub("***", text[: 64 * limit + longest])
         if len(text) > 64 * limit + longest:
             shown = shown[: max(0, len(shown) - longest)]
         return _one_line(shown, limit)
@@ -128,7 +135,7 @@ class Target:
         error.rewrite(lambda text: self.printable(text, _MESSAGE_LIMIT))
         shown: BaseException = error
         while (cause := shown.__cause__ or shown.__context__) is not None:
-            if any(secret in repr(cause) for secret in self._secrets):
+            if self._spelled.search(repr(cause)):
                 shown.__cause__ = shown.__context__ = None
                 return
             shown = cause
@@ -169,14 +176,39 @@ def _encoded_header(name: str, value: str) -> tuple[bytes, bytes]:
 def _secrets_in(pairs: Sequence[tuple[str, str]], more: Sequence[str]) -> tuple[str, ...]:
     values = {value for name, value in pairs if value and _SECRET_NAME.search(name)} | set(more)
     values |= {value.rpartition(" ")[2] for value in values}  # without "Bearer " or "Token "
-    values = {form for value in values for form in _spellings(value)}
+    values |= set(_in_base64(values))
     return tuple(sorted(values, key=len, reverse=True))
 
 
-def _spellings(secret: str) -> Iterator[str]:
-    """A secret as a peer may give it back: as it is, percent-encoded, or in JSON."""
-    yield secret
-    for safe in ("", "/"):
-        yield quote(secret, safe=safe)
-        yield quote_plus(secret, safe=safe)
-    yield secret.replace("/", "\\/")
+def _in_base64(values: Iterable[str]) -> Iterator[str]:
+    for value in values:
+        if len(value) >= _SHORTEST_ENCODED:
+            data = value.encode(errors="surrogatepass")
+            yield base64.b64encode(data).decode().rstrip("=")
+            yield base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+_NEVER = "(?!)"
+_BACKSLASHES = r"\\{0,4}"  # JSON in JSON doubles them, and so does repr(); without a bound a row of them takes for ever
+
+
+def _spellings(secret: str) -> str:
+    """The pattern of a secret as a peer may give it back: each character in a way of its own."""
+    return "".join(re.escape(char) if char.isascii() and char.isalnum() else _spellings_of(char) for char in secret)
+
+
+def _spellings_of(char: str) -> str:
+    """The pattern of a character as it is, percent-encoded, or escaped as in JSON, in HTML or by a backslash."""
+    code, units = ord(char), char.encode("utf-16-be", "surrogatepass").hex(" ", 2).split()
+    ways = [
+        "".join(f"%{byte:02x}" for byte in char.encode(errors="surrogatepass")),
+        "".join(rf"{_BACKSLASHES}\\u{unit}" for unit in units),
+        f"&#0{{0,4}}{code};",
+        f"&#x0{{0,4}}{code:x};",
+    ]
+    if code in codepoint2name:
+        ways.append(f"&{codepoint2name[code]};")
+    if char == " ":
+        ways.append(r"\+")
+    ways.append(_BACKSLASHES + re.escape(char))  # the last, as the others may begin with it
+    return f"(?i:{'|'.join(ways)})"

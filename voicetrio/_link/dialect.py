@@ -21,7 +21,8 @@ class LinkDialect(abc.ABC):
 
     Attributes:
         provider: the name that errors carry.
-        request_id: the provider's id of the connection, or of what was asked last, if it gave one.
+        request_id: the provider's id of the connection, which the link takes from the upgrade's response, or of what
+            was asked last; None if it gave none.
     """
 
     provider: str

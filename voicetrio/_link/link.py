@@ -240,6 +240,8 @@ class Link(Generic[D]):
             self._acknowledge_by.set(self._owed[0] if self._owed else math.inf)
 
     async def _run_loops(self, connection: Connection) -> None:
+        if self.dialect.request_id is None:
+            self.dialect.request_id = connection.request_id
         for message in (*self._greeting, *self.dialect.greet(connection.headers)):
             self.send_nowait(message)
         with plain_exceptions():

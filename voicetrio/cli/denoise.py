@@ -29,7 +29,8 @@ _PIECE_SECONDS = 0.1
 @click.command(
     short_help="Take the noise out of a WAV file.",
     epilog="""Status: 0 denoised; 1 the provider or the way to it failed, or gave nothing back; 2 wrong usage,
-option or token; 130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid.
+option or token; 130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid;
+before there is a connection no file is written, and none replaced.
 
 The token is read from the environment variable VIDEOSDK_AUTH_TOKEN or from --api-key-file.""",
 )
@@ -65,9 +66,8 @@ def denoise(
     if Path(output).exists() and Path(output).samefile(source):
         raise click.UsageError("the result would replace SOURCE, of which nothing would be left if it failed")
     work = _Work(options, fmt, pcm)
-    with WavWriter(output, fmt) as wav:
-        signum = trio.run(until_signal, partial(work.run, wav))
-    if work.statistics is None:  # a signal came first
+    signum = trio.run(until_signal, partial(work.run, output))
+    if work.statistics is None:  # a signal came first: nothing has been written
         return status_of(signum or 0)
     _report(work.statistics, output, fmt, as_json=as_json)
     if signum is not None:
@@ -86,20 +86,24 @@ class _Work:
         self._format = fmt
         self._pcm = pcm
 
-    async def run(self, wav: WavWriter) -> None:
-        """Do it, as fast as the provider does; what came before a failure is written all the same."""
+    async def run(self, output: str) -> None:
+        """Do it, as fast as the provider does; what came before a failure is written all the same.
+
+        A file that is there is replaced once there is a connection, not before.
+        """
         step = self._format.samples(_PIECE_SECONDS) * self._format.sample_width
-        async with self._options.open(self._format.sample_rate, self._format.channels) as session:
-            try:
-                await session.prewarm()
-                with _progress() as progress:
-                    task = progress.add_task("", total=len(self._pcm))
-                    for begin in range(0, len(self._pcm), step):
-                        wav.write(await session.denoise(self._pcm[begin : begin + step]))
-                        progress.update(task, completed=begin + step)
-                wav.write(await session.finish())
-            finally:
-                self.statistics = session.statistics()
+        async with self._options.open(**attrs.asdict(self._format)) as session:
+            await session.prewarm()
+            with WavWriter(output, self._format) as wav:
+                try:
+                    with _progress() as progress:
+                        task = progress.add_task("", total=len(self._pcm))
+                        for begin in range(0, len(self._pcm), step):
+                            wav.write(await session.denoise(self._pcm[begin : begin + step]))
+                            progress.update(task, completed=begin + step)
+                    wav.write(await session.finish())
+                finally:
+                    self.statistics = session.statistics()
 
 
 def _progress() -> Progress:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _STDOUT = 1
 _PIECE_SECONDS = 0.1
+_LOOK_SECONDS = 0.25  # between looks at the connection, for a terminal
 
 _NAMES: dict[type[STTEvent], str] = {
     Transcript: "transcript",
@@ -110,6 +111,7 @@ class _Work:
         self._outcome: Outcome | None = None
         self._finished = trio.Event()
         self._statistics: STTStatistics | None = None
+        self._interim = ""
         console = Console(stderr=True)
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -122,6 +124,7 @@ class _Work:
                 if self._live is None:
                     await self._read(session)
                 else:
+                    nursery.start_soon(self._watch, session)
                     with self._live:
                         await self._read(session)
                 await self._finished.wait()
@@ -138,16 +141,28 @@ class _Work:
     async def _read(self, session: STTSession) -> None:
         async for event in session:
             if isinstance(event, Transcript):
-                self._show("" if event.kind == "final" else event.text)
+                self._interim = "" if event.kind == "final" else " ".join(event.text.split())
+                self._show(self._interim)
             if self._as_json:
                 await _write_line(json.dumps({"event": _NAMES[type(event)], **attrs.asdict(event)}, ensure_ascii=False))
             elif isinstance(event, Transcript) and event.kind == "final" and event.text.strip():
                 await _write_line(" ".join(event.text.split()))
 
-    def _show(self, interim: str) -> None:
-        """Show what may still change, in one line."""
+    async def _watch(self, session: STTSession) -> None:
+        """Show that there is no connection, and why, for as long as there is none."""
+        while True:
+            if not session.connected:
+                trouble = session.trouble
+                self._show("connecting" if trouble is None else f"connecting again: {trouble}", its_end=False)
+            else:
+                self._show(self._interim)
+            await trio.sleep(_LOOK_SECONDS)
+
+    def _show(self, text: str, *, its_end: bool = True) -> None:
+        """Show what may still change, in one line: what of the text fits in, its end or its beginning."""
         if self._live is not None:
-            line = " ".join(interim.split())[-self._live.console.width :]
+            width = self._live.console.width
+            line = text[-width:] if its_end else text[:width]
             self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=True)
 
     def report(self) -> None:

@@ -40,7 +40,7 @@ from .._realtime_dialect import (
     Said,
     UserSpeech,
 )
-from .._realtime_events import ToolCall
+from ..chat import ToolCall
 from ..errors import AuthenticationError, PaymentRequired, ProtocolError, ProviderError
 from ._gateway import NAME, Notice, audio_message, decode, message
 

@@ -12,7 +12,7 @@ No message of the gateway's names the audio that it is about, and nothing is ack
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -49,6 +49,7 @@ class GatewaySTTDialect(STTDialect):
 
     provider = NAME
     keepalive = _KEEPALIVE
+    joint = " "
 
     def __init__(self, options: STT) -> None:
         self._final_by_default = options.final_by_default
@@ -61,10 +62,6 @@ class GatewaySTTDialect(STTDialect):
         self._silence = Silence()
 
     # -- the connection ----------------------------------------------------------------------------------------------
-
-    def greet(self, headers: Mapping[str, str]) -> Iterable[Message]:
-        self.request_id = headers.get("x-request-id")
-        return ()
 
     def explain(self, error: LinkClosed) -> ProviderError:
         if error.code != 1008:
