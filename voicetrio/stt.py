@@ -49,6 +49,7 @@ from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
 from ._turn_text import TurnText
 from .errors import InputError, ProviderError, ProviderStalled, SessionClosed
 from .transcript import Outcome, SpeechEnded, SpeechStarted, STTEvent, Transcript, TurnEnded
+from .transcript import STTStatistics as STTStatistics
 
 # Events that wait to be read: then the socket has to wait.
 _MOST_EVENTS = 64
@@ -154,27 +155,6 @@ async def _open_session(
 
 
 # ---- sessions ------------------------------------------------------------------------------------------------------
-
-
-@attrs.frozen
-class STTStatistics:
-    """What a session has done so far; samples are the provider's: per channel, at its rate.
-
-    Attributes:
-        connections: links that became ready.
-        reconnects: how many of them replaced a lost one.
-        samples_sent: samples put on links, repetitions included.
-        samples_repeated: how many of those had been sent on a link that was lost.
-        samples_dropped: samples that the bound of the buffer dropped before any link got them.
-        samples_unrepeated: samples that a lost link got, unacknowledged, and that the bound had dropped by then.
-    """
-
-    connections: int
-    reconnects: int
-    samples_sent: int
-    samples_repeated: int
-    samples_dropped: int
-    samples_unrepeated: int
 
 
 class STTSession:

@@ -80,3 +80,24 @@ class TurnEnded(STTEvent):
     """
 
     text: str | None = None
+
+
+@attrs.frozen
+class STTStatistics:
+    """What a session has done so far; samples are the provider's: per channel, at its rate.
+
+    Attributes:
+        connections: links that became ready.
+        reconnects: how many of them replaced a lost one.
+        samples_sent: samples put on links, repetitions included.
+        samples_repeated: how many of those had been sent on a link that was lost.
+        samples_dropped: samples that the bound of the buffer dropped before any link got them.
+        samples_unrepeated: samples that a lost link got, unacknowledged, and that the bound had dropped by then.
+    """
+
+    connections: int
+    reconnects: int
+    samples_sent: int
+    samples_repeated: int
+    samples_dropped: int
+    samples_unrepeated: int
