@@ -144,7 +144,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
         _receive("burst", burst, sessions=1, characters=1053, rounds=1 if quick else 3, providers=some),
         *(
             # 500 sessions of one contender take half a minute: of those, one provider of bare audio and one of base64.
-            _many(sessions, quick=quick, providers=some if sessions <= 20 and not quick else few)
+            _many(sessions, providers=some if sessions <= 20 and not quick else few)
             for sessions in ((20,) if quick else (1, 20, 100, 500))
         ),
         Scenario(
@@ -222,7 +222,7 @@ def _receive(name: str, options: dict[str, object], **how: Any) -> Scenario:
     )
 
 
-def _many(sessions: int, *, quick: bool, providers: tuple[str, ...]) -> Scenario:
+def _many(sessions: int, *, providers: tuple[str, ...]) -> Scenario:
     # So many interruptions of each session that there are hundreds in all: fewer tell nothing of a 99th percentile.
     turns = {1: 3, 20: 5, 100: 2, 500: 1}[sessions]
     command = {
