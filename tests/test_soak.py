@@ -12,6 +12,7 @@ import pytest
 import trio
 from slices import THOROUGH
 
+from voicetrio._caller import Caller
 from voicetrio.audio import AudioSink, TurnAudio
 from voicetrio.deepgram import _DeepgramDialect
 from voicetrio.turn import Turn
@@ -71,6 +72,7 @@ def test_a_session_is_the_same_each_time(pool, dialect):
 # ---- faults planted in the core: the soak must see them
 
 real_fence, real_init, real_queue_up = TurnAudio.fence, TurnAudio.__init__, TurnAudio._queue_up
+real_park = Caller.park
 real_receive = _DeepgramDialect.receive
 
 
@@ -129,18 +131,13 @@ async def queue_up_twice(self, pcm):
     await real_queue_up(self, pcm[: len(pcm) // 4 * 2])
 
 
-async def wait_without_looking_whether_it_was_cancelled(self):
-    if not self._over:
-        self._caller = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
-    self.audio.let_pass()
-    return self._synthesis()
+async def confirm_without_looking_whether_it_was_cancelled(self, _on_cancelled):
+    if self._held is not None:
+        self._held.let_pass()
 
 
-def abort_that_fences_a_little_later(self, _raise_cancel):
-    self._caller = None
-    trio.lowlevel.current_trio_token().run_sync_soon(self._on_abandoned, self)
-    return trio.lowlevel.Abort.SUCCEEDED
+async def park_so_that_the_fence_falls_a_little_later(self, on_cancelled):
+    await real_park(self, lambda: trio.lowlevel.current_trio_token().run_sync_soon(on_cancelled))
 
 
 def cancel_without_a_clear(self, turn):
@@ -153,8 +150,8 @@ FAULTS = [
     ("stale", {(TurnAudio, "fence"): fence_that_empties_nothing}, None),
     ("stale", {(TurnAudio, "fence"): fence_that_forgets_the_device}, None),
     ("stale", {(TurnAudio, "hold_back"): hold_nothing_back}, "edge"),
-    ("stale", {(Turn, "wait"): wait_without_looking_whether_it_was_cancelled}, "edge"),
-    ("stale account", {(Turn, "_abort"): abort_that_fences_a_little_later}, None),
+    ("stale", {(Caller, "confirm"): confirm_without_looking_whether_it_was_cancelled}, "edge"),
+    ("stale account", {(Caller, "park"): park_so_that_the_fence_falls_a_little_later}, None),
     ("foreign doubled", {(_DeepgramDialect, "receive"): receive_that_ignores_the_gate}, None),
     ("foreign doubled", {(_DeepgramDialect, "cancel"): cancel_without_a_clear}, None),
     ("foreign doubled", {(TurnAudio, "__init__"): open_turn_with_the_resampler_of_the_last}, None),

@@ -11,10 +11,12 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 import trio
 
+from ._caller import Caller
 from .audio import AudioFormat, TurnAudio
 from .errors import NoAudio
 from .turn import Interruption, Outcome
@@ -106,7 +108,7 @@ class Reply:
         self._cut_short = False
         self._discarded = 0  # bytes that had come and never were in the sink
         self._told = False
-        self._caller: trio.lowlevel.Task | None = None
+        self._caller = Caller()
         self._asked_at = trio.current_time()
         self._ended_at: float | None = None
 
@@ -255,13 +257,9 @@ class Reply:
         if self.audio is not None:
             self.audio.finish()
         self.changed.unpark_all()
-        if self._caller is None:
+        if not self._caller.waiting:
             self._tell()
-            return
-        if self.audio is not None:
-            self.audio.hold_back()
-        trio.lowlevel.reschedule(self._caller)
-        self._caller = None
+        self._caller.wake(self.audio)
 
     def _judge(self) -> None:
         if self.error is not None:
@@ -286,25 +284,16 @@ class Reply:
         Raises:
             VoiceTrioError: what it failed with.
         """
+        abandon = partial(self._on_abandoned, self)
         if not self.over:
-            self._caller = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
+            await self._caller.park(abandon)
         try:
-            if trio.current_effective_deadline() == -math.inf:
-                self._on_abandoned(self)
-                await trio.lowlevel.checkpoint_if_cancelled()
+            await self._caller.confirm(abandon)
         finally:
-            if self.audio is not None:
-                self.audio.let_pass()
             self._tell()
         if self.error is not None:
             raise self.error
         return self._result()
-
-    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        self._caller = None
-        self._on_abandoned(self)
-        return trio.lowlevel.Abort.SUCCEEDED
 
     def _result(self) -> RealtimeReply:
         assert self._ended_at is not None

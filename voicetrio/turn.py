@@ -1,29 +1,20 @@
 """A turn: one utterance, with its text, its scope, its timeline and exactly one outcome.
 
-How a cancelled scope becomes a fence
--------------------------------------
-The task that called ``synthesize()`` does no I/O: it is parked in :meth:`Turn.wait`, and the session's tasks speak.
-When any cancel scope around the call is cancelled, trio calls the parked task's abort function *inside*
-:meth:`trio.CancelScope.cancel`, and that function is where the fence falls.  So silence is synchronous even for scopes
-that voicetrio has never seen.
-
-One gap would remain.  When the turn is over its caller is rescheduled, and a task that is already scheduled cannot be
-aborted: a scope cancelled between that moment and the caller's next step would come too late.  Therefore the sink lets
-nothing of the turn pass in between (:meth:`voicetrio.audio.TurnAudio.hold_back`), and the caller, back in its own task,
-first looks whether it has been cancelled.  Whichever came first, the end or the cancellation, holds.
+How a cancelled scope becomes a fence is told in ``_caller``.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import math
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from functools import partial
 from typing import Literal
 
 import attrs
 import trio
 
+from ._caller import Caller
 from .audio import TurnAudio
 from .errors import InputError
 from .text import Chunk, FlushMarker, Text, check_chunk
@@ -286,7 +277,7 @@ class Turn:
         self.request_id: str | None = None
         self.inferred: bool = False
         self._on_abandoned = on_abandoned
-        self._caller: trio.lowlevel.Task | None = None
+        self._caller = Caller()
         self._error: Exception | None = None
         self._over = False
 
@@ -312,23 +303,13 @@ class Turn:
             VoiceTrioError: what the turn failed with.
             Exception: what the caller's own text iterator raised.
         """
+        abandon = partial(self._on_abandoned, self)
         if not self._over:
-            self._caller = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
-        try:
-            if trio.current_effective_deadline() == -math.inf:
-                self._on_abandoned(self)
-                await trio.lowlevel.checkpoint_if_cancelled()
-        finally:
-            self.audio.let_pass()
+            await self._caller.park(abandon)
+        await self._caller.confirm(abandon)
         if self._error is not None:
             raise self._error
         return self._synthesis()
-
-    def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        self._caller = None
-        self._on_abandoned(self)
-        return trio.lowlevel.Abort.SUCCEEDED
 
     @property
     def resumable(self) -> bool:
@@ -381,10 +362,7 @@ class Turn:
                 self._stations[station] = at
         self.mark("ended")
         self.audio.finish()
-        if self._caller is not None:
-            self.audio.hold_back()
-            trio.lowlevel.reschedule(self._caller)
-            self._caller = None
+        self._caller.wake(self.audio)
 
     def text_heard(self) -> str | None:
         """The text up to the last word that ended at or before the position heard; None if no word has a time."""
