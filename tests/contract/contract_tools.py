@@ -39,18 +39,15 @@ class _Watched(trio.abc.Stream):
     def __init__(self, stream, open_streams):
         self._stream = stream
         self._open = open_streams
-        self.send_all = stream.send_all
-        self.receive_some = stream.receive_some
-        self.wait_send_all_might_not_block = stream.wait_send_all_might_not_block
 
     async def send_all(self, data):
-        raise NotImplementedError
+        await self._stream.send_all(data)
 
     async def receive_some(self, max_bytes=None):
-        raise NotImplementedError
+        return await self._stream.receive_some(max_bytes)
 
     async def wait_send_all_might_not_block(self):
-        raise NotImplementedError
+        await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self):
         self._open.discard(self)

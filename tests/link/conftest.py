@@ -6,7 +6,7 @@ import websocket_peer
 
 def pytest_generate_tests(metafunc):
     if metafunc.module.__name__.startswith("test_websocket"):
-        metafunc.parametrize("driver", list(websocket_peer.DRIVERS), indirect=True)
+        metafunc.parametrize("driver", websocket_peer.DRIVERS, indirect=True)
 
 
 @pytest.fixture(autouse=True)

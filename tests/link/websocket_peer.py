@@ -4,25 +4,27 @@ import contextlib
 import functools
 import socket
 import struct
+from typing import get_args
 
+import attrs
 import trio
 import trio.testing
 import wsproto
 from wsproto.events import AcceptConnection, CloseConnection, Message, Ping, Request
 
 from voicetrio import errors
-from voicetrio._link import _trio_websocket, websocket
-from voicetrio._link.connection import ConnectionOptions
+from voicetrio._link import websocket
+from voicetrio._link.connection import ConnectionOptions, Driver
 
 PROVIDER = "acme"
 
-DRIVERS = {"websockets": websocket.connect, "trio-websocket": _trio_websocket.connect}
+DRIVERS = get_args(Driver)
 driver = "websockets"  # what connect() uses; the fixture of the tests sets it
 
 
-def connect(url, **arguments):
+def connect(url, options=None, **arguments):
     """Connect with the driver that is being tested."""
-    return DRIVERS[driver](url, **arguments)
+    return websocket.connect(url, options=attrs.evolve(options or ConnectionOptions(), driver=driver), **arguments)
 
 
 lockstep = trio.testing.lockstep_stream_pair  # a write there ends when the peer has read it: back-pressure

@@ -45,7 +45,7 @@ from .nursery import plain_exceptions
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Iterator, Mapping
 
 # What is received at once is also worked through at once, without a checkpoint: 4 KiB of two-byte frames in 60 ms,
 # 64 KiB in a second.  In return a 32 KiB message costs 0.2 ms more; speech in real time has one or two a second.
@@ -65,42 +65,8 @@ _READER_FAULTS = (
 )
 
 
-def connect(
-    url: str,
-    *,
-    headers: Sequence[tuple[str, str]] = (),
-    options: ConnectionOptions | None = None,
-    ssl_context: ssl.SSLContext | None = None,
-    dial: Dial | None = None,
-    provider: str = "",
-    secrets: Sequence[str] = (),
-) -> contextlib.AbstractAsyncContextManager[Connection]:
-    """Return a context manager that opens a websocket and closes it when its block is left.
-
-    Leaving the block sends a close frame, waits at most `close_timeout` seconds for the peer's (20 ms if the block is
-    left by an exception or a cancellation) and closes the socket.  The block's own exception passes unchanged.
-
-    Args:
-        url: ``ws://`` or ``wss://``, percent-encoded.
-        headers: Request headers, in order.  Those of the websocket handshake itself are refused.
-        options: The bounds; None for the defaults.
-        ssl_context: For ``wss://``; None for the system's trust store.
-        dial: What opens the byte stream; None for TCP.  With ``wss://`` its stream is wrapped in TLS.
-        provider: The name that errors carry.
-        secrets: What must not be shown, besides what the URL and the headers tell by their names.
-
-    Raises:
-        ConfigurationError: `url` or `headers` cannot be used.  Raised by the call itself.
-        ConnectError: On entering: DNS, TCP or TLS failed, or the peer speaks no websocket.
-        ConnectTimeout: On entering: `connect_timeout` passed.
-        UpgradeRejected: On entering: the server refused, in the subclass that its HTTP status means.
-    """
-    target = Target.parse(url, headers, provider, secrets=secrets)
-    return _connect(target, options or ConnectionOptions(), ssl_context, dial or trio.open_tcp_stream)
-
-
 @contextlib.asynccontextmanager
-async def _connect(
+async def open_websocket(
     target: Target, options: ConnectionOptions, ssl_context: ssl.SSLContext | None, dial: Dial
 ) -> AsyncGenerator[Connection]:
     deadline = trio.current_time() + options.connect_timeout

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from ._target import HTTP, WEBSOCKET, Target
-from .connection import Connection, Dial, Driver
+from .connection import Connection, Dial
 
 if TYPE_CHECKING:
     import ssl
@@ -49,8 +49,13 @@ def connector(
     endpoint: Endpoint, provider: str, policy: LinkPolicy, ssl_context: ssl.SSLContext | None, dial: Dial | None
 ) -> Callable[[], AbstractAsyncContextManager[Connection]]:
     """What opens a connection to an endpoint: a websocket, or requests over HTTP."""
+    # Each brings its library along, and most sessions need one of them.
+    if endpoint.url.partition(":")[0] in HTTP:
+        from .http import connect
+    else:
+        from .websocket import connect
     return partial(
-        _driver(endpoint.url, policy.connection.driver),
+        connect,
         endpoint.url,
         headers=endpoint.headers,
         options=policy.connection,
@@ -59,18 +64,3 @@ def connector(
         provider=provider,
         secrets=endpoint.secrets,
     )
-
-
-def _driver(url: str, websocket: Driver) -> Callable[..., AbstractAsyncContextManager[Connection]]:
-    # Each brings its library along, and most sessions need one of them.
-    if url.partition(":")[0] in HTTP:
-        from .http import connect as connect_http
-
-        return connect_http
-    if websocket == "trio-websocket":
-        from ._trio_websocket import connect as connect_trio_websocket
-
-        return connect_trio_websocket
-    from .websocket import connect as connect_websocket
-
-    return connect_websocket
