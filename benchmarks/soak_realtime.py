@@ -78,7 +78,7 @@ class _Session:
         self._plan = plan
         self._rng = rng
         self._pauses = random.Random(rng.getrandbits(64))  # the reader's, so that its chances do not move the runs'
-        self._run_number = first_run
+        self._run_number = self._first_run = first_run
         self._runs = runs
         self._texts = 0
         self._counts: Counter[str] = Counter()
@@ -139,11 +139,11 @@ class _Session:
             self._keep_replies()
             if plan.prewarm:
                 await self._session.prewarm()
-            for _ in range(self._runs):
+            for run in range(self._runs):
+                self._run_number = self._first_run + run
                 await self._interrupt_once()
                 if self._violations:
                     break
-                self._run_number += 1
             await trio.sleep(_LONG)
             self._account()
         sink.close()

@@ -3,7 +3,7 @@
 Its audio comes faster than it plays, and what follows it on the wire, such as the news that the user has interrupted
 it, must not wait behind a full sink.  So it waits here, bounded in seconds, and a task of its own writes it there.
 
-How a cancelled scope becomes a fence is told in :mod:`voicetrio.turn`; it is the same here.
+How a cancelled scope becomes a fence is told in ``_caller``.
 """
 
 from __future__ import annotations

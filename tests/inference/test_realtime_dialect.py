@@ -92,6 +92,15 @@ A = "Audio"
             (STARTED, "!0", "!1", STOPPED, STARTED, "audio", STOPPED, "audio", STARTED, "audio"),
             ["Began", "Acknowledged", "Acknowledged", "Began", A],
         ),
+        # An answer to the first that comes late is not taken for one to the second.
+        (
+            ("audio", "!0", ENDED, "audio", "!0", STOPPED, "audio", STOPPED, "audio"),
+            [A, "Acknowledged", A, "Acknowledged", A],
+        ),
+        (
+            (STARTED, "!0", ENDED, "!1", STOPPED, STARTED, "audio", STOPPED, STARTED, "audio"),
+            ["Began", "Acknowledged", "Acknowledged", "Began", A],
+        ),
         # The provider's own: what is left of the reply is dropped.
         ((STARTED, "audio", STOPPED, "audio", ENDED, STARTED, "audio"), ["Began", A, "BargedIn", "Began", A]),
         # Text of a cancelled reply is not told.

@@ -179,14 +179,15 @@ class GatewayRealtimeDialect(RealtimeDialect):
         return (Over(),)
 
     def _on_interrupted(self, _notice: Notice) -> Sequence[RealtimeDialectEvent]:
+        # Answers come in order: one that may be an earlier interruption's says nothing of the latest.
+        while self._credit:
+            if self._credit.popleft() >= self._clock():
+                return ()
         if self._owed:
             self._owed.popleft()
             if not self._owed:
                 self._stale, self._uncertain = 0, False
             return (Acknowledged(),)
-        while self._credit:
-            if self._credit.popleft() >= self._clock():
-                return ()
         self._coming, self._broken_off = False, True
         return (BargedIn(),)
 
