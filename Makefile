@@ -17,7 +17,7 @@ endif
 NOT_ASYNC := ASYNC114,ASYNC127,ASYNC900,ASYNC910,ASYNC911,ASYNC912,ASYNC913
 
 .DELETE_ON_ERROR:
-.PHONY: demo test outside lint soak sessions frames footprint bench bench-quick bench-peers clean help
+.PHONY: demo test outside lint soak soak-all sessions frames footprint bench bench-quick bench-peers clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/'
@@ -43,8 +43,13 @@ lint: $(VENV)/.extra-dev ## ruff, flake8-async, mypy --strict, pyright --verifyt
 	$(BIN)/mypy
 	PATH=$(CURDIR)/$(BIN):$$PATH PYTHONPATH=. pyright --verifytypes voicetrio --ignoreexternal
 
-soak: $(VENV)/.extra-test ## one million tagged interruptions (ARGS="--runs … --seed …" for another slice)
+soak: $(VENV)/.extra-test ## one million tagged interruptions (ARGS="--dialect … --runs … --seed …" for others)
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
+
+soak-all: $(VENV)/.extra-test ## the same for each dialect, one after another
+	@set -e; for dialect in $$(cd benchmarks && ../$(BIN)/python -c "import soak; print(*soak.DIALECTS, soak.REALTIME)"); do \
+		$(BIN)/python benchmarks/soak.py --dialect $$dialect $(ARGS); \
+	done
 
 sessions: $(VENV)/.extra-test ## open and cancel 10,000 sessions at random points, and look at what is left
 	@$(BIN)/python benchmarks/sessions.py $(ARGS)

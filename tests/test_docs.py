@@ -107,6 +107,13 @@ def test_the_table_of_options_is_that_of_the_class(cls):
         assert (shown == repr(value)) or ast.literal_eval(shown) == value if name not in factories else shown
 
 
+@pytest.mark.parametrize("cls", [cls for cls in CLASSES if cls is not LLM])  # whose section refers to ChatLLM's
+def test_each_section_tells_options_wire_and_limits(cls):
+    section = PROVIDERS.partition(f"## {cls.__name__}\n")[2].partition("\n## ")[0]
+    headings = re.findall(r"^### (\w+)", section, flags=re.MULTILINE)
+    assert [heading for heading in headings if heading in ("Options", "On", "Limits")] == ["Options", "On", "Limits"]
+
+
 @pytest.mark.parametrize("cls", CLASSES)
 def test_the_docstring_tells_each_option(cls):
     told = "\n".join(base.__doc__ or "" for base in cls.__mro__)

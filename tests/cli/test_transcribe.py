@@ -232,6 +232,14 @@ def test_what_may_still_change_is_shown_on_a_terminal(gateway, wav):
     assert b"w0 w1 w2\n" not in shown
 
 
+def test_a_terminal_shows_how_far_it_is(gateway, wav):
+    given = [wav, "--provider", "inference-google", *GIVEN, "--base-url", gateway.url]
+    status, _, shown = on_a_terminal(*given, "--pace", "2")
+    assert status == 0
+    assert b"0/1 s" in shown
+    assert b"1/1 s" in shown.partition(b"0/1 s")[2]
+
+
 def test_a_terminal_shows_why_there_is_no_connection(wav):
     """Otherwise nothing would be told until `finish_timeout`."""
     given = [wav, "--provider", "inference-google", "--base-url", "ws://127.0.0.1:9", "-O", "finish_timeout=4"]

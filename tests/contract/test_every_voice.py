@@ -127,7 +127,7 @@ async def test_no_sample_passes_an_interruption_at_any_moment(case, way, how, se
 
 @pytest.mark.parametrize("seconds", [0.0, 0.05, 0.15, 0.2, 0.5, 0.8])
 async def test_interrupted_at_every_stage(case, seconds, autojump_clock):
-    """Before it connects, while it does, before the first audio, in the middle, and when all is there but the end."""
+    """Before it connects, while it does, before the first audio, and in the middle."""
     faults = Faults(handshake="slow", handshake_delay=0.1, connections=1)
     async with stage(case, faults=faults) as it:
         with trio.move_on_after(seconds) as scope:

@@ -6,7 +6,7 @@ import math
 import pytest
 import trio
 import trio.testing
-from contract_cases import only, where_ends_are_told
+from contract_cases import cases, only, where_ends_are_told
 from contract_tools import Striker, speak_into, stage, until
 from slices import every
 
@@ -322,3 +322,27 @@ async def test_i1_interrupt_silences_turns_in_line_and_audio_still_queued(case, 
         assert not it.player.taken
         assert [result["outcome"] for result in results] == ["interrupted"] * 2
         assert it.session.interrupt() is None
+
+
+@pytest.mark.parametrize("way", ["cancel", "interrupt"])
+@cases(lambda case: "late end marker" in case.quirks or case.outcome == "completed_inferred")
+async def test_i1_a_turn_of_which_all_has_come_but_its_end_is_silenced(case, way, autojump_clock):
+    """Behind its last audio, while the end is still to be told, or to be inferred from silence."""
+    options = QUICK | case.quirks.get("late end marker", {})
+    async with stage(case, pace=None, options=options, sink={"max_seconds": 5}) as it, trio.open_nursery() as nursery:
+        result, scope = {}, trio.CancelScope()
+        nursery.start_soon(speak_into, it.session, LONG, scope, result)
+        await trio.sleep(0.5)
+        whole = len(it.audio(LONG)) // 2
+        assert it.sink.queued_seconds == whole / case.rate, "not all of it has come"
+        assert not result, "its end has come as well"
+        scope.cancel() if way == "cancel" else it.session.interrupt()
+        cut = it.session.last_interruption
+        assert (cut.turn, cut.samples_heard, cut.samples_dropped) == (1, 0, whole)
+        await trio.testing.wait_all_tasks_blocked()
+        assert result == ({"cancelled": True} if way == "cancel" else {"outcome": "interrupted"})
+        it.player.take_all()
+        assert not it.player.taken
+        spoken = await it.session.synthesize(NEXT)
+        it.player.take_all()
+        await it.check_whole(spoken, NEXT)

@@ -82,7 +82,8 @@ def transcribe(
 ) -> int:
     """Write the words of SOURCE, a WAV file of 16-bit PCM, to standard output.
 
-    Each final transcript is a line, written as it comes; on a terminal those that may still change are shown as well.
+    Each final transcript is a line, written as it comes; on a terminal those that may still change are shown as well,
+    and how much of the audio has been sent.
     """
     recognizer = RECOGNIZERS[provider]
     if list_options:
@@ -112,6 +113,8 @@ class _Work:
         self._finished = trio.Event()
         self._statistics: STTStatistics | None = None
         self._interim = ""
+        self._seconds = fmt.seconds(len(pcm) // fmt.sample_width)
+        self._given = 0.0  # of them
         console = Console(stderr=True)
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -135,6 +138,7 @@ class _Work:
         for begin in range(0, len(self._pcm), step):
             await trio.sleep_until(began + self._format.seconds(begin // self._format.sample_width) / self._pace)
             await session.send_audio(self._pcm[begin : begin + step])
+            self._given = min(self._seconds, self._given + _PIECE_SECONDS)
         self._outcome = await session.finish()
         self._finished.set()
 
@@ -159,10 +163,11 @@ class _Work:
             await trio.sleep(_LOOK_SECONDS)
 
     def _show(self, text: str, *, its_end: bool = True) -> None:
-        """Show what may still change, in one line: what of the text fits in, its end or its beginning."""
+        """Show in one line how far it is, and of the text what fits in: its end or its beginning."""
         if self._live is not None:
-            width = self._live.console.width
-            line = text[-width:] if its_end else text[:width]
+            progress = f"{self._given:.0f}/{self._seconds:.0f} s "
+            width = max(1, self._live.console.width - len(progress))
+            line = progress + (text[-width:] if its_end else text[:width])
             self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=True)
 
     def report(self) -> None:
@@ -173,13 +178,12 @@ class _Work:
         """
         statistics = self._statistics
         assert statistics is not None
-        seconds = self._format.seconds(len(self._pcm) // self._format.sample_width)
         if self._as_json:
-            summary: dict[str, Any] = {"event": "finished", "outcome": self._outcome, "seconds": seconds}
+            summary: dict[str, Any] = {"event": "finished", "outcome": self._outcome, "seconds": self._seconds}
             click.echo(json.dumps(summary | attrs.asdict(statistics)))
         else:
             how = "" if self._outcome == "completed" else "; the end is inferred: the provider does not tell it"
-            click.echo(f"{seconds:.1f} s transcribed, {statistics.connections} connection(s){how}", err=True)
+            click.echo(f"{self._seconds:.1f} s transcribed, {statistics.connections} connection(s){how}", err=True)
         lost = statistics.samples_dropped + statistics.samples_unrepeated
         if lost:
             seconds = self._options.audio_format.seconds(lost)
