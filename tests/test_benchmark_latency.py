@@ -1,5 +1,6 @@
 """The latency benchmark itself: its statistics, its reading of tags, its contract, its report."""
 
+import argparse
 import importlib
 import io
 import json
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from voicetrio import __version__
 from voicetrio.simulators import tagged_pcm
 from voicetrio.simulators.tagged import SEGMENTS
 
@@ -30,6 +32,7 @@ report = importlib.import_module("latency.report")
 summary = importlib.import_module("latency.summary")
 terminal = importlib.import_module("latency.terminal")
 svg = importlib.import_module("latency.svg")
+command_line = importlib.import_module("latency.__main__")
 signals = importlib.import_module("latency.signals")
 
 # ---- statistics ----------------------------------------------------------------------------------------------------
@@ -120,6 +123,19 @@ def test_a_next_turn_that_never_sounds_is_lost_whole():
     assert (found.first, found.lost) == (None, 960)
 
 
+def test_a_turn_that_never_sounds_is_mute_and_not_late():
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == "many-20")
+    times = {"began_ns": 0, "called_ns": 200_000, "returned_ns": 210_000, "freed_ns": 220_000}
+    session = {"turns": [{"label": 7, **times, "reached": True, "hung": [0, 0, 0]}], "chunks": [[100_000, 480]]}
+    log = [json.dumps({"event": "segment", "data": {"number": 0, "text": "a00007", "samples": 480}})]
+
+    answer = {"sessions": [session], "cpu_s": 0.02, "simulator": 0.5}
+    found = metrics.figures(scenario, answer, tagged_pcm(0, 0, 480), log)
+
+    assert found["many.late@20"] == [0]
+    assert found["many.mute@20"] == [1]
+
+
 def test_segments_are_told_apart_by_the_simulators_log():
     lines = [
         json.dumps({"event": "opened", "data": {}}),
@@ -138,7 +154,6 @@ def test_late_audio_is_what_comes_behind_its_place():
 
     assert metrics._late(on_time) == 0
     assert metrics._late(late) == pytest.approx(10)
-    assert metrics._late([]) == 100
 
 
 # ---- what arrives of a sound ---------------------------------------------------------------------------------------
@@ -245,6 +260,8 @@ class Fake(Contender):
         yield {{"deepgram": FakeSpeaker, "cartesia-stt": FakeListener, "chat": FakeModel}}[provider](heard)
         if url == "ws://costly":
             burn(0.5)
+        if url == "ws://angry":
+            raise RuntimeError("cannot leave")
 
 class FakeSpeaker(Speaker):
     def __init__(self, heard):
@@ -412,6 +429,13 @@ def test_an_interruption_is_timed_and_labelled(worker, tmp_path):
     assert answer["connections"] == 0
 
 
+def test_leaving_that_fails_is_told(worker, tmp_path):
+    answer = worker.ask({**command("close", tmp_path, turns=1, text="One.", timeout=5), "url": "ws://angry"})
+
+    assert answer["errors"] == ["RuntimeError: cannot leave"]
+    assert (answer["closed_ns"], answer["asked"]) == ([], 1)
+
+
 def test_a_contender_that_dies_is_said_to_have(tmp_path):
     (tmp_path / "broken_contender.py").write_text("raise SystemExit('no such library')\n")
     worker = processes.Worker("broken_contender", sys.executable, None, path=tmp_path)
@@ -454,6 +478,87 @@ def results():
     found.timelines = {"deepgram": {"voicetrio": {"pieces": pieces, "marks": marks}}}
     found.note("videosdk-agents <said> something")
     return found
+
+
+def one_round(name):
+    """A scenario that needs no simulator, run once."""
+    scenario = next(each for each in plan.scenarios(quick=True) if each.name == "import")
+    return attrs.evolve(scenario, name=name, rounds=1, providers=("deepgram",))
+
+
+def test_it_is_not_always_the_same_contender_that_begins(monkeypatch):
+    order = []
+    monkeypatch.setattr(run.Run, "_step", lambda _self, scenario, _p, entry, *_: order.append(entry.name) or set())
+    entries = run.entries_for(["voicetrio", "deepgram-sdk", "raw trio stream"])
+
+    run.Run([one_round(name) for name in "abc"], entries, 1, lambda _what, _share: None).run()
+
+    assert sorted(order[::3]) == ["deepgram-sdk", "raw trio stream", "voicetrio"]
+    assert all(len(set(order[at : at + 3])) == 3 for at in (0, 3, 6))
+
+
+def test_a_round_that_failed_stays_beside_those_of_the_others(monkeypatch):
+    def step(self, _scenario, provider, entry, round_, *_):
+        if (entry.name, round_) == ("voicetrio", 1):
+            return set()
+        self.results.add("warm.first_ms", provider, entry.name, [float(round_)])
+        return {"warm.first_ms"}
+
+    monkeypatch.setattr(run.Run, "_step", step)
+    scenario, entries = attrs.evolve(one_round("warm"), rounds=3), run.entries_for(["voicetrio", "deepgram-sdk"])
+
+    found = run.Run([scenario], entries, 1, lambda _what, _share: None).run()
+
+    assert found.values["warm.first_ms"]["deepgram"] == {
+        "voicetrio": [[0], [], [2]],
+        "deepgram-sdk": [[0], [1], [2]],
+    }
+
+
+def test_where_we_failed_and_they_did_not_we_are_behind(results):
+    for key, figure in (("cold.first_ms", 3.0), ("uplink.short", 0.0)):
+        results.add(key, "lmnt", "voicetrio", [])
+        results.add(key, "lmnt", "lmnt-sdk", [figure])
+
+    found = [each for each in summary.comparisons(summary.rows(results)) if each.row.provider == "lmnt"]
+
+    assert [each.verdict for each in found] == ["behind", "behind"]
+    assert "behind in" in report.render(results)
+
+
+def test_sessions_that_did_not_end_or_brought_no_sound_are_told():
+    found = run.Run([], [], 1, lambda _what, _share: None)
+    uplink = next(each for each in plan.scenarios(quick=True) if each.name == "uplink")
+    entry = run.entries_for(["voicetrio"])[0]
+
+    found._note_troubles(uplink, "cartesia-stt", entry, {"hung": 2, "arrived": [b""] * 9, "simulator": 0.1})
+
+    assert found.results.notes == [
+        "voicetrio, cartesia-stt, uplink: 2 sessions did not end",
+        "voicetrio, cartesia-stt, uplink: 10 sessions, and 9 connections with sound",
+    ]
+
+
+def test_a_part_of_the_benchmark_does_not_look_like_all_of_it(results):
+    options = argparse.Namespace(quick=True, only="warm,cold", contenders="voicetrio")
+    whole = argparse.Namespace(quick=False, only="", contenders="")
+
+    assert command_line.part_of(whole) == ""
+    assert "A part of the benchmark" not in report.render(results)
+    results.meta["part"] = command_line.part_of(options)
+    assert "A part of the benchmark: quick, only warm,cold, only of voicetrio." in report.render(results)
+
+
+@pytest.mark.parametrize("arguments", [["--only", "warm,wram"], ["--contenders", "voicetrio,nobody"]], ids=" ".join)
+def test_what_is_not_there_is_not_left_out_silently(monkeypatch, capsys, arguments):
+    monkeypatch.setattr(sys, "argv", ["latency", *arguments])
+    monkeypatch.setattr(command_line, "Run", None)  # nothing is run
+
+    with pytest.raises(SystemExit) as told:
+        command_line.main()
+
+    assert told.value.code == 2
+    assert "there is no " in capsys.readouterr().err
 
 
 def test_verdicts_follow_the_interval_and_the_counts(results):
@@ -790,3 +895,4 @@ def test_a_run_that_is_cut_short_tells_what_it_found():
     assert len(found.values["import.s"]["deepgram"]["raw trio stream"]) == 1
     assert found.notes == ["the run was cut short"]
     assert found.meta["cpu_seconds"] >= 0
+    assert found.meta["versions"]["voicetrio"].split()[0] == __version__

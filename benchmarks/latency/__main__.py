@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from . import report
+from .plan import ENTRIES, Scenario, scenarios
 from .processes import PEERS
 from .run import Run, entries_for, plan_for, read, write
 from .terminal import markdown, progress, show
@@ -33,17 +34,38 @@ def main() -> int:
     else:
         if not PEERS.exists():
             print(f"{PEERS} is missing: `make bench-peers` makes it; without it only voicetrio and one floor can run")
+        _know("scenario", _names(options.only), [_family(each) for each in scenarios(quick=False)], parser)
+        _know("contender", _names(options.contenders), [entry.name for entry in ENTRIES], parser)
         plan = plan_for(quick=options.quick, only=_names(options.only))
         entries = entries_for(_names(options.contenders))
         if not plan or not entries:
             parser.error("nothing to run")
         with progress() as tell:
             results = Run(plan, entries, options.seed, tell).run()
+        results.meta["part"] = part_of(options)
         write(results, options.out / "results.json")
     report.write(results, options.out / "report.html")
     show(results)
     print(f"{options.out / 'report.html'}")
     return 0
+
+
+def part_of(options: argparse.Namespace) -> str:
+    """Which part of the benchmark a run with these options is; "" for all of it."""
+    parts = ["quick"] if options.quick else []
+    parts += [f"only {options.only}"] if options.only else []
+    parts += [f"only of {options.contenders}"] if options.contenders else []
+    return ", ".join(parts)
+
+
+def _know(what: str, names: list[str], known: list[str], parser: argparse.ArgumentParser) -> None:
+    for name in names:
+        if name not in known:
+            parser.error(f"there is no {what} {name}; there are {', '.join(dict.fromkeys(known))}")
+
+
+def _family(scenario: Scenario) -> str:
+    return scenario.name.partition("-")[0]
 
 
 def _names(text: str) -> list[str]:

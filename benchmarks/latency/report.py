@@ -66,7 +66,8 @@ body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sa
   margin: 0 auto; padding: 24px 20px 80px; }
 h1 { font-size: 26px; margin: 0 0 4px; } h2 { font-size: 20px; margin: 44px 0 6px; } h3 { font-size: 15px;
   margin: 22px 0 2px; }
-p, li { max-width: 75ch; } .soft { color: var(--soft); } nav a { margin-right: 14px; } a { color: var(--c0); }
+p, li { max-width: 75ch; } .soft { color: var(--soft); }
+nav a { margin-right: 10px; white-space: nowrap; } a { color: var(--c0); }
 svg { width: 100%; height: auto; display: block; font: 12px system-ui, sans-serif; } svg text { fill: var(--ink); }
 svg .tick, svg .axis { fill: var(--soft); } svg .grid { stroke: var(--rule); stroke-width: 1; }
 svg .value { fill: var(--soft); font-variant-numeric: tabular-nums; }
@@ -74,10 +75,11 @@ svg .whisker { stroke-width: 2; } svg .median { stroke: var(--ink); stroke-width
 svg .hollow { fill: var(--paper); stroke-width: 2; } svg .curve { fill: none; stroke-width: 2; }
 svg .call { stroke: var(--ink); stroke-width: 1.5; stroke-dasharray: 4 3; }
 svg .heard-old { fill: var(--old); } svg .heard-stale { fill: var(--bad); } svg .heard-next { fill: var(--next); }
-.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 6px 28px; }
+.two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(400px, 100%), 1fr)); gap: 6px 28px; }
 .key { display: inline-block; width: 12px; height: 12px; border-radius: 2px; margin: 0 4px -1px 10px; }
 .named { white-space: nowrap; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: 13px; width: 100%;
+.scroll { overflow-x: auto; } .scroll > svg { min-width: 640px; }
+table { border-collapse: collapse; font-size: 13px; width: 100%;
   font-variant-numeric: tabular-nums; } th { text-align: left; border-bottom: 2px solid var(--rule);
   padding: 4px 10px 4px 0; vertical-align: bottom; } td { border-bottom: 1px solid var(--rule);
   padding: 3px 10px 3px 0; vertical-align: top; } td { white-space: nowrap; } td[colspan] { white-space: normal; }
@@ -139,6 +141,8 @@ def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
         f"{meta['seconds']:.0f} s, {meta['cpu_seconds']:.0f} s of CPU · seed {meta['seed']}"
         f"{'' if meta['pinned'] else ' · processes not pinned'} · load before it {meta['load_before'][0]:.1f}</p>"
     )
+    if meta.get("part"):
+        yield f"<p><strong>A part of the benchmark: {_safe(meta['part'])}.</strong></p>"
     if meta["waited"] > BUSY:
         yield (
             f"<p><strong>The machine was busy with something else: for {meta['waited']:.0%} of the time in which "
@@ -152,9 +156,9 @@ def _head(results: Results, compared: list[Comparison]) -> Iterator[str]:
         "of the ratio holds 1, or there are too few figures to tell.</p>"
     )
     yield (
-        "<nav><a href='#exact'>Exactness</a><a href='#timeline'>One interruption</a><a href='#distributions'>"
-        "Distributions</a><a href='#growth'>Growth</a><a href='#listening'>Listening</a><a href='#models'>"
-        "Language models</a><a href='#memory'>Memory</a><a href='#ratios'>All ratios</a>"
+        "<nav><a href='#exact'>Exactness</a> <a href='#timeline'>One interruption</a> <a href='#distributions'>"
+        "Distributions</a> <a href='#growth'>Growth</a> <a href='#listening'>Listening</a> <a href='#models'>"
+        "Language models</a> <a href='#memory'>Memory</a> <a href='#ratios'>All ratios</a> "
         "<a href='#method'>Method</a></nav>"
     )
 
@@ -236,7 +240,12 @@ def _timelines(results: Results) -> Iterator[str]:
     if not results.timelines:
         yield "<p>No interruption was recorded.</p>"
     for provider, timelines in results.timelines.items():
-        yield f"<h3>{_safe(provider)}</h3>{charts.interruption(timelines, f'One interruption, {provider}')}"
+        yield f"<h3>{_safe(provider)}</h3>{_scrolled(charts.interruption(timelines, f'One interruption, {provider}'))}"
+
+
+def _scrolled(picture: str) -> str:
+    """A wide picture, which is moved on a narrow screen, and not made smaller than can be read."""
+    return f"<div class='scroll'>{picture}</div>"
 
 
 def _distributions(results: Results) -> Iterator[str]:
@@ -255,7 +264,7 @@ def _distributions(results: Results) -> Iterator[str]:
         yield f"<h3>{_safe(title)}</h3><p class='soft'>{_safe(metric.meaning)}</p>"
         for provider, contenders in results.values[key].items():
             yield f"<p class='soft'>{_safe(provider)}</p>"
-            yield charts.distribution(contenders, metric.unit, f"{title}, {provider}")
+            yield _scrolled(charts.distribution(contenders, metric.unit, f"{title}, {provider}"))
 
 
 def _growth(results: Results) -> Iterator[str]:
@@ -299,9 +308,11 @@ def _ratios(compared: list[Comparison]) -> Iterator[str]:
     yield "<h2 id='ratios'>All ratios</h2>"
     yield (
         "<p>Ours over theirs: below 1, voicetrio is ahead. In brackets the interval that holds 95 % of 1,000 bootstrap "
-        "draws over rounds. <span class='ahead'>Green</span>: the whole interval is below 1. <span class='behind'>Red"
-        f"</span>: above. Of counts, memory and decibels the mean is shown, and no ratio; of fewer than {ENOUGH} "
-        "figures no 99th percentile.</p>"
+        "draws over rounds. It is too narrow where there are three figures, as of CPU: no draw lies outside of them; "
+        "and where there is one round, as with many sessions: nothing tells how rounds differ. "
+        "<span class='ahead'>Green</span>: the whole interval is below 1. <span class='behind'>Red</span>: above. Of "
+        f"counts, memory and decibels the mean is shown, and no ratio; of fewer than {ENOUGH} figures no 99th "
+        "percentile.</p>"
     )
     yield "<div class='scroll'><table><tr><th>provider</th><th>beside</th><th class='n'>ours</th>"
     yield "<th class='n'>theirs</th><th class='n'>ratio of medians</th><th class='n'>our p99</th>"

@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import platform
+import subprocess
 import tempfile
 import time
 from contextlib import ExitStack
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from voicetrio import __version__
+
 from .metrics import figures, timeline
 from .plan import BASE, ENTRIES, Entry, Scenario, scenarios
-from .processes import ContenderFailed, SimulatorProcess, Watch, Worker, cores, simulator
+from .processes import ROOT, ContenderFailed, SimulatorProcess, Watch, Worker, cores, simulator
 from .signals import voice
 
 if TYPE_CHECKING:
@@ -82,6 +85,7 @@ class Run:
         self._client_core, self._server_core = cores()
         self._label = 0
         self._done = 0
+        self._first = 0
         self._steps = sum(len(self._who(provider)) * each.rounds for each in plan for provider in each.providers)
         self._usage = os.times()
         self._ran = self._waited = 0.0
@@ -98,7 +102,7 @@ class Run:
             "machine": _machine(),
             "pinned": self._client_core is not None,
             "load_before": os.getloadavg(),
-            "versions": {},
+            "versions": {"voicetrio": " ".join(filter(None, (__version__, _commit())))},
         }
         providers = dict.fromkeys(provider for each in self._plan for provider in each.providers)
         try:
@@ -133,11 +137,21 @@ class Run:
             if scenario.do != "prepare":
                 server = stack.enter_context(simulator(provider, options, self._server_core, log=scenario.log))
             for round_ in range(scenario.rounds):
-                turn = round_ % len(who)
+                turn = (self._first + round_) % len(who)
+                told: dict[str, set[str]] = {}
                 for entry in who[turn:] + who[:turn]:
                     self._tell(f"{provider} {scenario.name} {entry.name}", self._done / self._steps)
                     self._done += 1
-                    self._step(scenario, provider, entry, round_, server, workers)
+                    told[entry.name] = self._step(scenario, provider, entry, round_, server, workers)
+                self._mark_failures(provider, told)
+        self._first += 1  # where there is but one round, it is not always the same contender that begins
+
+    def _mark_failures(self, provider: str, told: dict[str, set[str]]) -> None:
+        """Who failed has a round without figures: it is in the tables, and its next round beside the others'."""
+        for metric in sorted(set().union(*told.values())):
+            for name, metrics in told.items():
+                if not metrics:
+                    self.results.add(metric, provider, name, [])
 
     def _step(
         self,
@@ -147,20 +161,21 @@ class Run:
         round_: int,
         server: SimulatorProcess | None,
         workers: dict[str, Worker],
-    ) -> None:
+    ) -> set[str]:
+        """Run one contender once; gives the metrics that it has figures of, none if it failed."""
         where = f"{entry.name}, {provider}, {scenario.name}"
         worker: Worker | None = None
         try:
             worker = self._worker(provider, entry, workers, fresh=scenario.fresh)
             if scenario.do == "prepare":
-                self._add(scenario, provider, entry, worker.prepared, b"", [])
-            else:
-                assert server is not None
-                self._ask(scenario, provider, entry, round_, server, worker)
+                return self._add(scenario, provider, entry, worker.prepared, b"", [])
+            assert server is not None
+            return self._ask(scenario, provider, entry, round_, server, worker)
         except ContenderFailed as error:
             self.results.note(f"{where}: {error}")
             if worker is not None and not scenario.fresh:
                 workers.pop(entry.name).kill()
+            return set()
         finally:
             if worker is not None and scenario.fresh:
                 worker.kill()
@@ -185,7 +200,7 @@ class Run:
 
     def _ask(
         self, scenario: Scenario, provider: str, entry: Entry, round_: int, server: SimulatorProcess, worker: Worker
-    ) -> None:
+    ) -> set[str]:
         turns = max(scenario.command.get("turns", 1), 1) * max(scenario.command.get("sessions", 1), 1)
         label, self._label = self._label, (self._label + turns) % _LABELS
         log_before = server.log.stat().st_size if server.log is not None else 0
@@ -214,12 +229,12 @@ class Run:
             heard = pcm.read_bytes()
         if answer.get("error"):
             self.results.note(f"{entry.name}, {provider}, {scenario.name}: {answer['error']}")
-            return
+            return set()
         answer |= {"arrived": server.arrived(), "simulator": watches[0].most}
         self._ran += sum(watch.ran for watch in watches)
         self._waited += sum(watch.waited for watch in watches)
         self._note_troubles(scenario, provider, entry, answer)
-        self._add(scenario, provider, entry, answer, heard, _lines(server, log_before))
+        return self._add(scenario, provider, entry, answer, heard, _lines(server, log_before))
 
     def _add(
         self,
@@ -229,13 +244,15 @@ class Run:
         answer: dict[str, Any],
         heard: bytes,
         log: list[str],
-    ) -> None:
-        for metric, found in figures(scenario, answer, heard, log).items():
+    ) -> set[str]:
+        computed = figures(scenario, answer, heard, log)
+        for metric, found in computed.items():
             self.results.add(metric, provider, entry.name, found)
         if scenario.do == "interrupt" and entry.name not in self.results.timelines.get(provider, {}):
             picture = timeline(answer, heard, log)
             if picture is not None:
                 self.results.timelines.setdefault(provider, {})[entry.name] = picture
+        return set(computed)
 
     def _note_troubles(self, scenario: Scenario, provider: str, entry: Entry, answer: dict[str, Any]) -> None:
         where = f"{entry.name}, {provider}, {scenario.name}"
@@ -253,6 +270,11 @@ class Run:
         wanted = scenario.command.get("expected", 0) * scenario.command.get("sessions", 0)
         if scenario.do == "receive" and answer["samples"] < wanted:
             self.results.note(f"{where}: {wanted - answer['samples']} samples never came")
+        if answer.get("hung"):
+            self.results.note(f"{where}: {answer['hung']} sessions did not end")
+        if scenario.do == "uplink" and len(answer["arrived"]) != scenario.command["sessions"]:
+            heard = len(answer["arrived"])
+            self.results.note(f"{where}: {scenario.command['sessions']} sessions, and {heard} connections with sound")
 
 
 def _lines(server: SimulatorProcess, start: int) -> list[str]:
@@ -261,6 +283,16 @@ def _lines(server: SimulatorProcess, start: int) -> list[str]:
     with server.log.open(encoding="utf-8") as file:
         file.seek(start)
         return [line for line in file if line.endswith("\n")]
+
+
+def _commit() -> str:
+    """What is measured, as git names it; empty if this is no checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return found.stdout.strip()
 
 
 def _machine() -> dict[str, Any]:

@@ -456,6 +456,7 @@ async def close(bench: Bench) -> dict[str, Any]:
     """Leave a session in the midst of a turn, with a server that does not answer any more."""
     took: list[int] = []
     left: list[int] = []
+    errors: list[str] = []
     for _ in range(bench.command["turns"]):
         heard, before = bench.heard(), bench.runtime.tasks()
         times: list[int] = []
@@ -472,9 +473,10 @@ async def close(bench: Bench) -> dict[str, Any]:
         ended = await bench.finish(job, bench.command["timeout"])
         if ended and len(times) == 2:
             took.append(times[1] - times[0])
+        errors += [job.error] if job.error else []
         await bench.runtime.sleep(0.05)
         left.append(bench.runtime.tasks() - before)
-    return {"closed_ns": took, "asked": bench.command["turns"], "tasks_left": left}
+    return {"closed_ns": took, "asked": bench.command["turns"], "tasks_left": left, "errors": errors}
 
 
 SCENARIOS: dict[str, Callable[[Bench], Awaitable[dict[str, Any]]]] = {

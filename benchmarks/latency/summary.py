@@ -116,8 +116,13 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``ahead``, ``behind`` or ``even``; by the interval of the ratio, or by the counts themselves."""
+        """``ahead``, ``behind`` or ``even``; by the interval of the ratio, or by the counts themselves.
+
+        Where we have no figures and they have, we are behind.
+        """
         metric = self.row.metric
+        if not self.ours.count and metric.better != "none":  # we failed
+            return "behind" if self.theirs.count else "even"
         if metric.counted:
             mine, other = self.ours.value.value, self.theirs.value.value
             if metric.better == "none" or mine == other or math.isnan(mine + other):

@@ -9,7 +9,8 @@ import trio
 from voicetrio import DeepgramTTS
 from voicetrio.cli._application import run
 from voicetrio.cli._distance import Distance, open_distance
-from voicetrio.cli._measure import FIGURES, Workload, measure, ratio
+from voicetrio.cli._measure import FIGURES, Measured, Workload, measure, ratio
+from voicetrio.cli.bench import _show
 from voicetrio.simulators import DeepgramOptions, DeepgramSimulator
 
 WORKLOAD = Workload(cold=2, warm=3, interruptions=2)
@@ -63,6 +64,13 @@ async def test_a_turn_too_short_to_be_interrupted_is_no_figure(autojump_clock):
 
     assert found.figures["interrupt_next_ms"] == []
     assert found.errors == ["the turn was over before it could be interrupted"] * 2
+
+
+async def test_turns_without_a_sound_are_no_figures_and_no_crash(autojump_clock):
+    found, _told, _server = await measured(attrs.evolve(WORKLOAD, short=" "))
+
+    assert not any(found.figures.values())
+    assert found.errors == ["the turn had no sound"] * (2 + 3 + 2)
 
 
 async def echo(stream):
@@ -155,8 +163,58 @@ def test_a_run_is_written_and_two_are_compared(capsys, tmp_path):
     assert "1.00" in capsys.readouterr().out
 
 
-def test_another_file_is_not_compared(capsys, tmp_path):
-    (tmp_path / "other.json").write_text('{"kind": "other"}')
+def record(**fields):
+    """What a run writes, made up."""
+    whole = {
+        "kind": "voicetrio bench", "version": "1", "python": "3", "system": "Linux", "provider": "lmnt",
+        "simulated": None, "distance": {}, "workload": {"warm": 3}, "figures": {"warm_first_ms": [1.0]},
+        "stale_samples": 0, "errors": [],
+    }  # fmt: skip
+    return json.dumps({**whole, **fields})
+
+
+def test_what_two_runs_do_not_have_in_common_is_told(capsys, tmp_path):
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    a.write_text(record())
+    b.write_text(record(workload={"warm": 4}, errors=["lost"]))
+
+    assert run(["bench", "--compare", str(a), str(b)]) == 0
+    told = capsys.readouterr().out
+    assert "the two runs differ in: workload\n" in told
+    assert "failed turns: A 0, B 1" in told
+    assert run(["bench", "--compare", str(a), str(a)]) == 0
+    assert "differ" not in capsys.readouterr().out
+
+
+def test_what_cannot_be_written_is_told_before_anything_is_measured(capsys, tmp_path):
+    file = str(tmp_path / "missing" / "a.json")
+
+    assert run(["bench", "--live", "deepgram", "--yes", "-O", "base_url=ws://127.0.0.1:9", "-o", file]) == 2
+    told = capsys.readouterr()
+    assert "cannot be written" in told.err
+    assert told.out == ""
+
+
+def test_no_quantile_is_told_of_too_few_turns(capsys):
+    found = Measured()
+    found.figures["cold_first_ms"] = [1.0] * 3
+    found.figures["warm_first_ms"] = [1.0] * 20
+    found.figures["interrupt_call_ms"] = [1.0] * 100
+
+    _show(found)
+
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = [line[-4:] for line in lines if line[-4:-3] and line[-4].isdigit()]
+    assert told[:3] == [["3", "1.0", "-", "-"], ["20", "1.0", "1.0", "-"], ["100", "1.0", "1.0", "1.0"]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"kind": "other"}', '{"kind": "voicetrio bench"}', record(figures=[]), record(kind="other"), "{", "\xff"],
+    ids=["other", "only its kind", "no figures", "another kind", "cut off", "no JSON"],
+)
+def test_another_file_is_not_compared(capsys, tmp_path, text):
+    (tmp_path / "other.json").write_text(text, encoding="latin-1")
 
     assert run(["bench", "--compare", *[str(tmp_path / "other.json")] * 2]) == 2
     assert "is not a file that" in capsys.readouterr().err

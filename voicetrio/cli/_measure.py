@@ -29,6 +29,7 @@ LONG = (
 # Seconds of a turn that are heard before it is interrupted.
 _HEARD_BEFORE = 0.3
 _DRAWS = 2000
+_SILENT = "the turn had no sound"
 
 FIGURES: dict[str, str] = {
     "cold_first_ms": "cold start: construction → first sample",
@@ -185,6 +186,9 @@ async def _measure_cold(provider: TTSProvider, workload: Workload, dial: Dial | 
                 await sink.drained()
         except VoiceTrioError as error:
             measured.errors.append(f"{type(error).__name__}: {error}")
+        else:
+            if not ear.first:
+                measured.errors.append(_SILENT)
         nursery.cancel_scope.cancel(reason="measured")
     if ear.first:
         measured.figures["cold_first_ms"].append(1000 * (min(ear.first.values()) - began))
@@ -198,6 +202,9 @@ async def _measure_turn(session: TTSSession, ear: _Ear, text: str, measured: Mea
         measured.errors.append(f"{type(error).__name__}: {error}")
         return
     await session.sink.drained()
+    if spoken.turn not in ear.first:
+        measured.errors.append(_SILENT)
+        return
     measured.figures["warm_first_ms"].append(1000 * (ear.first[spoken.turn] - began))
 
 
@@ -222,6 +229,9 @@ async def _measure_interruption(session: TTSSession, ear: _Ear, workload: Worklo
         measured.errors.append(f"{type(error).__name__}: {error}")
         return
     await session.sink.drained()
+    if spoken.turn not in ear.first:
+        measured.errors.append(_SILENT)
+        return
     figures = measured.figures
     figures["interrupt_call_ms"].append(1000 * (returned - began))
     figures["interrupt_free_ms"].append(1000 * (call.ended - began))

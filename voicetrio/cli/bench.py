@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
+import msgspec
 import numpy as np
 import trio
 from rich.console import Console
@@ -24,10 +26,18 @@ from ._registry import PROVIDERS, SIMULATORS
 from ._status import FAILED, status_of, until_signal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..tts import TTSProvider
 
 _KIND = "voicetrio bench"
 _MS = 1 / 1000
+
+# Quantiles, and of how many figures at least each can be told.
+_QUANTILES = ((0.5, 1), (0.95, 20), (0.99, 100))
+
+# What two runs that are compared should have in common, but for what is to be compared.
+_TERMS = ("provider", "workload", "distance", "simulated", "version", "python", "system")
 _SIMULATED = sorted(PROVIDERS.keys() & SIMULATORS.keys())
 
 
@@ -56,7 +66,9 @@ The key is read from the environment (such as DEEPGRAM_API_KEY) or from --api-ke
 @click.option("--seed", type=int, default=0, help="Of the simulator, of jitter and of loss.")
 @click.option("--api-key-file", type=click.Path(exists=True, dir_okay=False), help="Read the key from this file.")
 @click.option("--yes", is_flag=True, help="With --live: yes, spend that many characters.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the figures to this file, as JSON.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, writable=True), help="Write the figures to this file, as JSON."
+)
 @click.option(
     "--compare",
     nargs=2,
@@ -96,6 +108,8 @@ def bench(
         raise click.UsageError("say what to measure: --live NAME, --simulator NAME, or --provider NAME --base-url URL")
     if behaviour and simulator is None:
         raise click.UsageError("-S goes with --simulator")
+    if output is not None and not os.access(Path(output).absolute().parent, os.W_OK):
+        raise click.UsageError(f"{output} cannot be written")
     name = live or simulator or provider
     assert name is not None
     workload = Workload(cold=min(turns, 3), warm=turns, interruptions=turns, short=text, long=long_text)
@@ -171,8 +185,7 @@ def _show(measured: Measured) -> None:
         table.add_column(name, justify="right", no_wrap=True)
     for key, title in FIGURES.items():
         values = measured.figures[key]
-        quantiles = [f"{value:.1f}" for value in np.quantile(values, [0.5, 0.95, 0.99])] if values else ["-"] * 3
-        table.add_row(title, str(len(values)), *quantiles)
+        table.add_row(title, str(len(values)), *(_quantile(values, *which) for which in _QUANTILES))
     console = Console(highlight=False)
     console.print(table)
     console.print(
@@ -181,6 +194,10 @@ def _show(measured: Measured) -> None:
     )
     for error in list(dict.fromkeys(measured.errors))[:5]:
         console.print(f"failed: {error}", markup=False)
+
+
+def _quantile(values: Sequence[float], q: float, enough: int) -> str:
+    return f"{np.quantile(values, q):.1f}" if len(values) >= enough else "-"
 
 
 def _table(title: str) -> Table:
@@ -208,23 +225,39 @@ def _write(path: Path, target: _Target, workload: Workload, measured: Measured) 
         raise click.UsageError(f"{path}: {error.strerror}") from error
 
 
-def _read(path: str) -> dict[str, Any]:
+class _Record(msgspec.Struct, kw_only=True):
+    """What is read of a file that a run wrote."""
+
+    kind: str
+    version: str
+    python: str
+    system: str
+    provider: str
+    simulated: list[str] | None
+    distance: dict[str, Any]
+    workload: dict[str, Any]
+    figures: dict[str, list[float]]
+    stale_samples: int
+    errors: list[str]
+
+
+def _read(path: str) -> _Record:
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError:
+        record = msgspec.json.decode(Path(path).read_bytes(), type=_Record)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         record = None
-    if not isinstance(record, dict) or record.get("kind") != _KIND:
+    if record is None or record.kind != _KIND:
         raise click.UsageError(f"{path} is not a file that `voicetrio bench -o` wrote")
     return record
 
 
 def _compare(first: str, second: str) -> None:
     a, b = _read(first), _read(second)
-    table = _table(f"A {first} ({a['provider']}) and B {second} ({b['provider']}): medians in milliseconds")
+    table = _table(f"A {first} ({a.provider}) and B {second} ({b.provider}): medians in milliseconds")
     for name in ("A", "B", "B / A", "95 % of it"):
         table.add_column(name, justify="right", no_wrap=True)
     for key, title in FIGURES.items():
-        mine, other = a["figures"].get(key), b["figures"].get(key)
+        mine, other = a.figures.get(key), b.figures.get(key)
         if not mine or not other:
             table.add_row(title, "-", "-", "-", "-")
             continue
@@ -233,4 +266,7 @@ def _compare(first: str, second: str) -> None:
         table.add_row(title, *medians, f"{found:.2f}", f"{low:.2f}–{high:.2f}")
     console = Console(highlight=False)
     console.print(table)
-    console.print(f"stale samples: A {a['stale_samples']}, B {b['stale_samples']}")
+    console.print(f"stale samples: A {a.stale_samples}, B {b.stale_samples}")
+    console.print(f"failed turns: A {len(a.errors)}, B {len(b.errors)}")
+    if terms := [name for name in _TERMS if getattr(a, name) != getattr(b, name)]:
+        console.print(f"the two runs differ in: {', '.join(terms)}")

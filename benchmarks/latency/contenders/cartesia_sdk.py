@@ -30,14 +30,16 @@ class CartesiaSDK(Contender):
         import cartesia
 
         self._cartesia = cartesia
+        self._clients: dict[str, Any] = {}
 
     @asynccontextmanager
     async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002
         origin = url.split("/", 3)[2]
-        async with (
-            self._cartesia.AsyncCartesia(api_key="benchmark", websocket_base_url=f"ws://{origin}") as client,
-            client.tts.websocket_connect() as connection,
-        ):
+        if origin not in self._clients:  # one for all sessions, as an application has it
+            self._clients[origin] = self._cartesia.AsyncCartesia(
+                api_key="benchmark", websocket_base_url=f"ws://{origin}"
+            )
+        async with self._clients[origin].tts.websocket_connect() as connection:
             yield _Speaker(connection, heard)
 
 

@@ -28,24 +28,29 @@ class DeepgramSDK(Contender):
 
         self._deepgram = deepgram
         self._text = SpeakV1Text
+        self._clients: dict[str, Any] = {}
 
     @asynccontextmanager
     async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002
         import asyncio
 
         origin = url.split("/", 3)[2]
-        environment = self._deepgram.DeepgramClientEnvironment(
-            base=f"http://{origin}", production=f"ws://{origin}", agent=f"ws://{origin}", agent_rest=f"http://{origin}"
-        )
-        client = self._deepgram.AsyncDeepgramClient(api_key="benchmark", environment=environment)
+        if origin not in self._clients:  # one for all sessions, as an application has it
+            self._clients[origin] = self._client(origin)
         how = {"model": "aura-2-andromeda-en", "encoding": "linear16", "sample_rate": SAMPLE_RATE}
-        async with client.speak.v1.connect(**how) as socket:
+        async with self._clients[origin].speak.v1.connect(**how) as socket:
             speaker = _Speaker(socket, heard, self._text)
             reader = asyncio.create_task(speaker.read())
             try:
                 yield speaker
             finally:
                 reader.cancel()
+
+    def _client(self, origin: str) -> Any:
+        environment = self._deepgram.DeepgramClientEnvironment(
+            base=f"http://{origin}", production=f"ws://{origin}", agent=f"ws://{origin}", agent_rest=f"http://{origin}"
+        )
+        return self._deepgram.AsyncDeepgramClient(api_key="benchmark", environment=environment)
 
 
 class _Speaker(Speaker):

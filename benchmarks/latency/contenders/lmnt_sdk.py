@@ -26,21 +26,24 @@ class LmntSDK(Contender):
         import lmnt
 
         self._lmnt = lmnt
+        self._clients: dict[str, Any] = {}
 
     @asynccontextmanager
     async def session(self, provider: str, url: str, heard: Heard) -> AsyncGenerator[Speaker, None]:  # noqa: ARG002
         import asyncio
 
         origin = url.split("/", 3)[2]
-        async with self._lmnt.AsyncLmnt(api_key="benchmark", base_url=f"http://{origin}") as client:
-            session = await client.speech.sessions.create(voice="leah", format="pcm_s16le", sample_rate=SAMPLE_RATE)
-            speaker = _Speaker(session, heard)
-            reader = asyncio.create_task(speaker.read())
-            try:
-                yield speaker
-            finally:
-                reader.cancel()
-                await session.close()
+        if origin not in self._clients:  # one for all sessions, as an application has it
+            self._clients[origin] = self._lmnt.AsyncLmnt(api_key="benchmark", base_url=f"http://{origin}")
+        sessions = self._clients[origin].speech.sessions
+        session = await sessions.create(voice="leah", format="pcm_s16le", sample_rate=SAMPLE_RATE)
+        speaker = _Speaker(session, heard)
+        reader = asyncio.create_task(speaker.read())
+        try:
+            yield speaker
+        finally:
+            reader.cancel()
+            await session.close()
 
 
 class _Speaker(Speaker):

@@ -1,7 +1,8 @@
 """The asyncio plugins of videosdk-agents, driven as its pipeline drives them.
 
 What ``SpeechGeneration.synthesize()`` and ``.interrupt()`` do around a turn is done here in the same order: anchor the
-track, open its input, set the callback, speak; on an interruption the plugin first and then the track.  The track is
+track, open its input, set the callback, speak a text with a marker at its end; on an interruption the plugin first and
+then the track.  That it waits up to 10 s for audio, where a plugin returned without any, is left out.  The track is
 the framework's own; a consumer takes every frame in the moment in which it is there.  The fade-out of 0.4 s that the
 track plays after an interruption is switched off by its own option, so that it is not counted as stale audio.
 """
@@ -98,8 +99,9 @@ class _Speaker(Speaker):
         self._marker = marker
 
     async def speak(self, text: str) -> None:
-        async def whole() -> AsyncGenerator[str, None]:  # noqa: ASYNC124  # it is what the plugins iterate over
+        async def whole() -> AsyncGenerator[Any, None]:  # noqa: ASYNC124  # it is what the plugins iterate over
             yield text
+            yield self._marker()
 
         await self._speak(whole())
 
@@ -109,6 +111,7 @@ class _Speaker(Speaker):
     async def _marked(self, pieces: AsyncIterable[str | type[Flush]]) -> AsyncGenerator[Any, None]:
         async for piece in pieces:
             yield self._marker() if piece is Flush else piece
+        yield self._marker()
 
     async def _speak(self, text: AsyncIterable[Any]) -> None:
         import asyncio
