@@ -17,6 +17,7 @@ from voicetrio.simulators.gateway_realtime import GatewayRealtimeOptions, Gatewa
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
 
 RATE = 24_000
 INFERRED_END = 0.6
@@ -61,7 +62,13 @@ class RealtimeRun:
 def plan_realtime_session(rng: random.Random) -> SessionPlan:
     """Draw a session: at the model's own rate, where each sample tells its place."""
     plan = plan_session(rng, _REALTIME)
-    draw_run = partial(_run_options, announces=plan.options.announces, end_marker=plan.options.end_marker)
+    draw_run = partial(
+        _run_options,
+        announces=plan.options.announces,
+        end_marker=plan.options.end_marker,
+        # Answers that come later than the client is told to wait for them are taken for the model's own.
+        delays=[delay for delay in (0.1, 0.4) if delay < plan.provider["cancel_timeout"]],
+    )
     provider = {
         "cancel_timeout": plan.provider["cancel_timeout"],
         "inferred_end": INFERRED_END,
@@ -121,10 +128,10 @@ def _session_options(rng: random.Random, _limited: bool) -> Drawn:
     return Drawn(options, tail=INFERRED_END if end_marker == "none" else 0.0)
 
 
-def _run_options(rng: random.Random, *, announces: bool, end_marker: str) -> dict[str, Any]:
+def _run_options(rng: random.Random, *, announces: bool, end_marker: str, delays: Sequence[float]) -> dict[str, Any]:
     options: dict[str, Any] = {
         "interrupt_answer": rng.choice(("interrupted",) * 6 + ("none", "late", "after")),
-        "interrupt_delay": rng.choice((0.1, 0.4)),
+        "interrupt_delay": rng.choice(delays),
         "interrupt_after": rng.randrange(4),
         "late_frames": rng.choice((0, 0, 2)) if announces else 0,
     }

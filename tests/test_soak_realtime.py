@@ -72,7 +72,7 @@ def take_that_gives_a_frame_twice(self, samples):
 
 def cancel_that_drops_nothing(self, asked):
     messages = real_cancel(self, asked)
-    self._owed.clear()
+    self._owed = 0
     self._broken_off, self._uncertain, self._stale = False, False, 0
     return messages
 

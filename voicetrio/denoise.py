@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import ssl
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import ClassVar
@@ -155,11 +155,14 @@ class DenoiseStatistics:
         samples_processed: that went out, or will, as the provider gave them back.
         samples_raw: that went out, or will, as they came in, as nothing better was there in time.
         pieces_sent: messages of audio that were sent.
+        bytes_sent: of audio in them, without what packs it.
         pieces_received: messages of audio that came back.
+        bytes_received: of audio in them, likewise.
         pieces_late: of these, those that came back too late to be of use.
         pieces_skipped: that were not sent, as they would have come back too late.
         errors: failures of links and of connecting.
         connections: links that became ready.
+        reconnects: connections after the first.
         latency: of the pieces.
     """
 
@@ -167,11 +170,14 @@ class DenoiseStatistics:
     samples_processed: int
     samples_raw: int
     pieces_sent: int
+    bytes_sent: int
     pieces_received: int
+    bytes_received: int
     pieces_late: int
     pieces_skipped: int
     errors: int
     connections: int
+    reconnects: int
     latency: Latency
 
 
@@ -215,9 +221,9 @@ class DenoiseSession:
         self._ended = False
         self._closed = False
         self._failure: ProviderError | None = None
-        self._down: ProviderError | None = None  # why there is no connection at the moment
+        self._down: ProviderError | None = None  # why the last attempt at a connection failed
         self._latencies: deque[float] = deque(maxlen=_WINDOW)
-        self._counts = dict.fromkeys(("sent", "received", "late", "skipped", "errors"), 0)
+        self._counts: Counter[str] = Counter()
         self._dial = dial
         self._ssl_context = ssl_context
         self._endpoint = provider._endpoint()
@@ -227,19 +233,32 @@ class DenoiseSession:
 
     def statistics(self) -> DenoiseStatistics:
         """What the session has done so far."""
-        line, counts = self._line, self._counts
+        line, counts, connections = self._line, self._counts, self._pools.connections
         return DenoiseStatistics(
             samples_in=line.end,
             samples_processed=line.processed,
             samples_raw=line.decided - line.processed,
             pieces_sent=counts["sent"],
+            bytes_sent=counts["bytes sent"],
             pieces_received=counts["received"],
+            bytes_received=counts["bytes received"],
             pieces_late=counts["late"],
             pieces_skipped=counts["skipped"],
             errors=counts["errors"],
-            connections=self._pools.connections,
+            connections=connections,
+            reconnects=max(0, connections - 1),
             latency=_latency(self._latencies),
         )
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at the moment; without one, audio goes out as it came in."""
+        return self._using is not None
+
+    @property
+    def trouble(self) -> ProviderError | None:
+        """Why the last attempt at a connection failed, which is tried again; None since one was made, or before."""
+        return self._down
 
     async def prewarm(self) -> None:
         """Wait until the provider is connected, so that the first samples need not go out raw.
@@ -428,6 +447,7 @@ class DenoiseSession:
             if using.stalled(self.provider.response_timeout):
                 using.link.fail(ProviderStalled("audio is taken and not given back", provider=self.provider.name))
             self._counts["sent"] += 1
+            self._counts["bytes sent"] += len(pcm)
             await using.link.send(using.link.dialect.piece(sequence, pcm))
 
     def _make_link(self) -> Link[DenoiseDialect]:
@@ -456,6 +476,7 @@ class DenoiseSession:
         if found is None:
             return
         self._counts["received"] += 1
+        self._counts["bytes received"] += len(pcm)
         self._latencies.append(trio.current_time() - found.sent_at)
         if not self._line.place(found.position, pcm[: found.samples * self._wire.sample_width]):
             self._counts["late"] += 1

@@ -20,6 +20,7 @@ from voicetrio.errors import (
     ConfigurationError,
     ConnectError,
     InputError,
+    ProviderError,
     RateLimited,
     SessionClosed,
 )
@@ -214,7 +215,21 @@ async def test_a_stalled_provider_is_given_up(autojump_clock: object) -> None:
     async with opened(faults=Faults(connections=1, accept_silent=True)) as (session, server):
         out = b"".join(await in_real_time(session, pcm))
         assert server.connections == 2
+        assert session.connected
+        assert session.statistics().reconnects == 1
     assert positions(out)[-1][0] == MARKED
+
+
+async def test_whether_it_is_connected_and_why_not_is_told(autojump_clock: object) -> None:
+    async with opened(faults=Faults(connections=6, handshake="refuse")) as (session, _):
+        assert not session.connected
+        assert session.trouble is None
+        with pytest.raises(ProviderError) as refusal:
+            await session.prewarm()
+        assert session.trouble is refusal.value
+        await trio.sleep(60)
+        assert session.connected
+        assert session.trouble is None
 
 
 async def test_what_was_lost_stays_raw_and_the_numbers_tell(autojump_clock: object, seed: int) -> None:
@@ -225,6 +240,8 @@ async def test_what_was_lost_stays_raw_and_the_numbers_tell(autojump_clock: obje
     raw = sum(length for segment, _, length in positions(out) if segment == RAW)
     assert raw == statistics.samples_raw == (statistics.pieces_sent - statistics.pieces_received) * FRAME
     assert statistics.pieces_sent == 300
+    assert statistics.bytes_sent == 300 * 2 * FRAME
+    assert statistics.bytes_received == statistics.pieces_received * 2 * FRAME
 
 
 async def test_what_comes_too_late_is_counted_and_dropped(autojump_clock: object) -> None:

@@ -193,11 +193,14 @@ def test_an_error_breaks_the_connection_if_nothing_worked_yet_or_nothing_will():
     assert isinstance(dialect.receive(refused)[0], Broken)
 
 
-def test_an_answer_is_waited_for_as_long_as_one_may_take():
+@pytest.mark.parametrize(("seconds", "means"), [(1.9, []), (2.1, ["BargedIn"])])
+def test_an_answer_is_waited_for_as_long_as_one_may_take(seconds, means):
     conversation = Conversation()
-    assert conversation.hear(STARTED, "!0", STARTED) == ["Began", "Acknowledged", "Began"]
-    conversation.now = 2.1
-    assert conversation.hear(STOPPED) == ["BargedIn"]
+    assert conversation.hear(STARTED, "!0") == ["Began"]
+    conversation.now += 1.5
+    assert conversation.hear(STARTED) == ["Acknowledged", "Began"]  # it has heard of it now
+    conversation.now += seconds
+    assert conversation.hear(STOPPED) == means
 
 
 def test_late_audio_is_counted():

@@ -71,7 +71,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
         self._speaks = speaks
         self._coming = False  # a reply has begun and is not over
         self._announced = False  # the gateway tells of replies that begin
-        self._owed: deque[float] = deque()  # interruptions that it has not shown to have heard of, and their times
+        self._owed = 0  # interruptions that it has not shown to have heard of
         self._stale = 0  # cancelled replies that may still begin
         self._uncertain = False  # a cancelled reply may still begin, and cannot be told from one that is asked now
         self._broken_off = False  # what comes is of a reply that was broken off, until another is announced
@@ -103,7 +103,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
         return message("tool_response", {"id": call.id, "name": call.name, "response": output})
 
     def cancel(self, asked: int) -> Sequence[Message]:
-        self._owed.append(self._clock() + self._cancel_timeout)
+        self._owed += 1
         self._stale += asked
         self._uncertain |= bool(asked) or not self._announced
         self._coming = False
@@ -149,7 +149,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
     @property
     def _dropping(self) -> bool:
         """Whether what comes is of a reply that was cancelled or broken off."""
-        return bool(self._owed) or (self._broken_off and self._announced)
+        return self._owed > 0 or (self._broken_off and self._announced)
 
     def _on_audio(self, pcm: bytes) -> Sequence[RealtimeDialectEvent]:
         self.answered = True
@@ -184,7 +184,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
             if self._credit.popleft() >= self._clock():
                 return ()
         if self._owed:
-            self._owed.popleft()
+            self._owed -= 1
             if not self._owed:
                 self._stale, self._uncertain = 0, False
             return (Acknowledged(),)
@@ -195,9 +195,8 @@ class GatewayRealtimeDialect(RealtimeDialect):
         """The gateway has heard of all interruptions, though it has not said so; it may still do."""
         if not self._owed:
             return ()
-        count = len(self._owed)
-        self._credit += self._owed
-        self._owed.clear()
+        count, self._owed = self._owed, 0
+        self._credit += [self._clock() + self._cancel_timeout] * count
         self._uncertain = False
         return (Acknowledged(count),)
 
