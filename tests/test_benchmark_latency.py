@@ -229,6 +229,7 @@ FAKE = """
 import time
 from contextlib import asynccontextmanager
 from latency.contract import Contender, Listener, Model, Speaker, serve
+from voicetrio.simulators import tagged_pcm
 
 def later_asyncio(seconds, call, *args):
     import asyncio
@@ -272,8 +273,10 @@ class FakeSpeaker(Speaker):
             raise RuntimeError("cannot speak")
         if text == "late":
             LATER[0](0.05, self.heard.put, bytes(960), 480)
+        elif text == "rest":
+            self.heard.put(tagged_pcm(7, 480, 480), 480)
         elif text != "mute":
-            self.heard.put(bytes(960), 480)
+            self.heard.put(tagged_pcm(7, 0, 480), 480)
 
     async def stream(self, pieces):
         async for piece in pieces:
@@ -339,6 +342,11 @@ def test_a_turn_that_is_over_before_it_is_heard_is_a_figure(worker, tmp_path):
     warm = worker.ask(command("warm", tmp_path, turns=2, drop=0, text="late", seconds=60))
 
     assert len(cold["first_ns"]) == len(warm["first_ns"]) == 2
+
+
+@pytest.mark.parametrize(("text", "strays"), [("Hello.", 0), ("rest", 3)])
+def test_a_turn_that_begins_with_what_was_left_of_another_is_told(worker, tmp_path, text, strays):
+    assert worker.ask(command("warm", tmp_path, turns=3, drop=1, text=text, seconds=60))["strays"] == strays
 
 
 def test_a_turn_that_fails_is_told_and_is_no_figure(worker, tmp_path):

@@ -140,11 +140,11 @@ class Heard:
             self._reached.set()
             self._reached = None
 
-    def first_after(self, time_ns: int) -> int | None:
-        """When the first audio came that is not older than this."""
-        for time_, _samples, _data in self.chunks:
+    def first_after(self, time_ns: int) -> tuple[int, Any] | None:
+        """The first audio that is not older than this: when it came, and what was put."""
+        for time_, _samples, data in self.chunks:
             if time_ >= time_ns:
-                return time_
+                return time_, data
         return None
 
 

@@ -270,6 +270,8 @@ class Run:
         wanted = scenario.command.get("expected", 0) * scenario.command.get("sessions", 0)
         if scenario.do == "receive" and answer["samples"] < wanted:
             self.results.note(f"{where}: {wanted - answer['samples']} samples never came")
+        if answer.get("strays"):
+            self.results.note(f"{where}: {answer['strays']} turns began with audio that was left of another")
         if answer.get("hung"):
             self.results.note(f"{where}: {answer['hung']} sessions did not end")
         if scenario.do == "uplink" and len(answer["arrived"]) != scenario.command["sessions"]:

@@ -31,6 +31,9 @@ from .contract import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+# Of a tagged sample: the parity of its position, and the low bits of the pair that it is in.
+_PLACE = 0x83FF
+
 PATIENCE = 5.0
 """Seconds after which a turn that should have ended is said to hang."""
 
@@ -88,6 +91,12 @@ class Bench:
         """Wait for the sound of a turn that is over: it may return before its consumer has taken anything."""
         await self.runtime.within(0.5, lambda: heard.until(samples))
 
+    def begins_a_turn(self, data: Any) -> bool:
+        """Whether it is text, or its first sample is tagged as the first of a segment; what was left over is not."""
+        if isinstance(data, str):
+            return True
+        return int.from_bytes(self.contender.decode(data)[:2], "little") & _PLACE == 0
+
     def sound(self) -> bytes:
         """What a recognizer is given."""
         return Path(self.command["sound"]).read_bytes()
@@ -119,6 +128,7 @@ async def warm(bench: Bench) -> dict[str, Any]:
     first: list[int] = []
     whole: list[int] = []
     failed: list[str] = []
+    strays = 0
     enough = now() + int(bench.command["seconds"] * 1e9)
     opened = bench.connections.opened
     async with bench.session(heard := bench.heard()) as speaker:
@@ -138,13 +148,15 @@ async def warm(bench: Bench) -> dict[str, Any]:
             if turn >= bench.command["drop"]:
                 whole.append(job.ended - began)
                 if came is not None:
-                    first.append(came - began)
+                    first.append(came[0] - began)
+                    strays += not bench.begins_a_turn(came[1])
             heard.chunks.clear()
             await bench.runtime.sleep(bench.command.get("pause", 0.002))
     return {
         "first_ns": first,
         "whole_ns": whole,
         "failed": failed,
+        "strays": strays,
         "connections": bench.connections.opened - opened,
     }
 
