@@ -122,6 +122,7 @@ def test_a_wrong_token_is_the_callers_to_mend(run, gateway, wav, result, tmp_pat
         ([], "give a WAV file"),
         (["{wav}"], "say with -o where"),
         (["{wav}", "-o", "{wav}"], "would replace SOURCE"),
+        (["{wav}", "-o", "{out}/missing/clean.wav"], "cannot be written"),
         (["{wav}", "-o", "{out}", "--provider", "nobody"], "nobody"),
         (["{wav}", "-o", "{out}", "--provider", "inference"], "say what model_id and provider is: -O model_id="),
         (["{wav}", "-o", "{out}", "-O", "volume=3"], "unknown option volume"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -22,6 +21,7 @@ from .. import __version__
 from ._distance import Distance, open_distance
 from ._measure import FIGURES, LONG, SHORT, Measured, Workload, measure, ratio
 from ._options import URL, find_option, make
+from ._output import check_writable
 from ._registry import PROVIDERS, SIMULATORS
 from ._status import FAILED, status_of, until_signal
 
@@ -66,9 +66,7 @@ The key is read from the environment (such as DEEPGRAM_API_KEY) or from --api-ke
 @click.option("--seed", type=int, default=0, help="Of the simulator, of jitter and of loss.")
 @click.option("--api-key-file", type=click.Path(exists=True, dir_okay=False), help="Read the key from this file.")
 @click.option("--yes", is_flag=True, help="With --live: yes, spend that many characters.")
-@click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, writable=True), help="Write the figures to this file, as JSON."
-)
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the figures to this file, as JSON.")
 @click.option(
     "--compare",
     nargs=2,
@@ -108,8 +106,8 @@ def bench(
         raise click.UsageError("say what to measure: --live NAME, --simulator NAME, or --provider NAME --base-url URL")
     if behaviour and simulator is None:
         raise click.UsageError("-S goes with --simulator")
-    if output is not None and not os.access(Path(output).absolute().parent, os.W_OK):
-        raise click.UsageError(f"{output} cannot be written")
+    if output is not None:
+        check_writable(output)
     name = live or simulator or provider
     assert name is not None
     workload = Workload(cold=min(turns, 3), warm=turns, interruptions=turns, short=text, long=long_text)

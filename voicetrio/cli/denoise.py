@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from ..errors import ProviderStalled
 from ..wav import WavWriter, read_wav
 from ._options import given_options, make, print_options
+from ._output import check_writable
 from ._registry import DENOISERS
 from ._status import status_of, until_signal
 
@@ -61,6 +62,7 @@ def denoise(
         return 0
     if source is None or output is None:
         raise click.UsageError("give a WAV file, and say with -o where the result goes")
+    check_writable(output)
     options = make(denoiser, [*pairs, *given_options(denoiser, model, base_url, api_key_file)])
     fmt, pcm = read_wav(source)
     if Path(output).exists() and Path(output).samefile(source):
