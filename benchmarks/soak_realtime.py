@@ -180,6 +180,9 @@ class _Session:
 
     async def _attempt(self, run: RealtimeRun) -> bool:
         """Let the model speak, and interrupt it as planned; whether something was interrupted."""
+        if run.means == "user":
+            # Once the user speaks, an answer to an earlier interruption cannot be told from the model's own.
+            await self._quiet()
         self._server.options = attrs.evolve(self._server.options, **run.options)
         self._struck, self._hit = trio.Event(), False
         deadline = trio.current_time() + run.seconds if run.means == "deadline" else math.inf

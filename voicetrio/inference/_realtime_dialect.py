@@ -203,7 +203,9 @@ class GatewayRealtimeDialect(RealtimeDialect):
     def _on_user_speech(self, notice: Notice) -> Sequence[RealtimeDialectEvent]:
         started = notice.event == "user_speech_started"
         if started:
-            self._credit.clear()  # from now on the gateway may break off by itself
+            # From now on the gateway may break off by itself.  Then a late answer to us breaks off the reply, too, but
+            # nothing is heard that should not be.
+            self._credit.clear()
         return (UserSpeech(started),)
 
     def _on_heard(self, notice: Notice) -> Sequence[RealtimeDialectEvent]:
