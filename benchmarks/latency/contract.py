@@ -140,12 +140,9 @@ class Heard:
             self._reached.set()
             self._reached = None
 
-    def first_after(self, time_ns: int) -> tuple[int, Any] | None:
-        """The first audio that is not older than this: when it came, and what was put."""
-        for time_, _samples, data in self.chunks:
-            if time_ >= time_ns:
-                return time_, data
-        return None
+    def since(self, time_ns: int) -> list[tuple[int, Any]]:
+        """What came that is not older than this: when, and what was put."""
+        return [(time_, data) for time_, _samples, data in self.chunks if time_ >= time_ns]
 
 
 class Job:

@@ -10,6 +10,8 @@ import ctypes
 import gc
 import random
 import time
+from array import array
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +33,8 @@ from .contract import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-# Of a tagged sample: the parity of its position, and the low bits of the pair that it is in.
-_PLACE = 0x83FF
+# Of a tagged sample: the parity of its position, and ten bits of the pair's; and of the second of a pair, the parity.
+_PLACE, _ODD = 0x83FF, 0x8000
 
 PATIENCE = 5.0
 """Seconds after which a turn that should have ended is said to hang."""
@@ -92,10 +94,24 @@ class Bench:
         await self.runtime.within(0.5, lambda: heard.until(samples))
 
     def begins_a_turn(self, data: Any) -> bool:
-        """Whether it is text, or its first sample is tagged as the first of a segment; what was left over is not."""
+        """Whether it is text, or the first two samples of a segment are in it, by their tags."""
         if isinstance(data, str):
             return True
-        return int.from_bytes(self.contender.decode(data)[:2], "little") & _PLACE == 0
+        samples = array("H", self.contender.decode(data))
+        return any(one & _PLACE == 0 and two & _PLACE == _ODD for one, two in pairwise(samples))
+
+    async def beginning_of(self, heard: Heard, began: int) -> int | None:
+        """When the first of a turn's own samples came; None if it never did."""
+        found: list[int] = []
+
+        async def look() -> None:
+            while not found:
+                found.extend(time_ for time_, data in heard.since(began) if self.begins_a_turn(data))
+                if not found:
+                    await heard.until(heard.samples + 1)
+
+        await self.runtime.within(0.5, look)
+        return found[0] if found else None
 
     def sound(self) -> bytes:
         """What a recognizer is given."""
@@ -137,19 +153,18 @@ async def warm(bench: Bench) -> dict[str, Any]:
                 opened = bench.connections.opened
             if turn > bench.command["drop"] + 4 and now() > enough:
                 break  # a contender that is slow at ending its turns has fewer of them
-            began, before = now(), heard.samples
+            began, own = now(), None
             job = bench.speak(speaker, bench.command["text"], heard)
             if not await bench.finish(job) or job.error:
                 failed.append(job.error or "hangs")
             else:
-                await bench.sound_of(heard, before + 1)
+                own = await bench.beginning_of(heard, began)
             assert job.ended is not None
-            came = heard.first_after(began)
             if turn >= bench.command["drop"]:
                 whole.append(job.ended - began)
-                if came is not None:
-                    first.append(came[0] - began)
-                    strays += not bench.begins_a_turn(came[1])
+                first += [] if own is None else [own - began]
+                came = heard.since(began)
+                strays += bool(came) and came[0][0] != own
             heard.chunks.clear()
             await bench.runtime.sleep(bench.command.get("pause", 0.002))
     return {
