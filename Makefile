@@ -47,9 +47,9 @@ soak: $(VENV)/.extra-test ## one million tagged interruptions (ARGS="--dialect â
 	@$(BIN)/python benchmarks/soak.py $(ARGS)
 
 soak-all: $(VENV)/.extra-test ## the same for each dialect, one after another
-	@set -e; for dialect in $$(cd benchmarks && ../$(BIN)/python -c "import soak; print(*soak.DIALECTS, soak.REALTIME)"); do \
-		$(BIN)/python benchmarks/soak.py --dialect $$dialect $(ARGS); \
-	done
+	@set -e; python="$(abspath $(BIN))/python"; \
+	dialects=$$(cd benchmarks && "$$python" -c "import soak; print(*soak.DIALECTS, soak.REALTIME)"); \
+	for dialect in $$dialects; do "$$python" benchmarks/soak.py --dialect $$dialect $(ARGS); done
 
 sessions: $(VENV)/.extra-test ## open and cancel 10,000 sessions at random points, and look at what is left
 	@$(BIN)/python benchmarks/sessions.py $(ARGS)

@@ -46,11 +46,12 @@ class Caller:
             on_cancelled()
             return trio.lowlevel.Abort.SUCCEEDED
 
+        assert self._task is None, "one task waits here"
         self._task = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def confirm(self, on_cancelled: Callable[[], None]) -> None:
-        """Look whether a cancellation came before the outcome was known, and let the audio pass."""
+        """Look whether a cancellation came between the outcome and this step, and let the audio pass."""
         try:
             if trio.current_effective_deadline() == -math.inf:
                 on_cancelled()

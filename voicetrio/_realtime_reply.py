@@ -257,9 +257,10 @@ class Reply:
         if self.audio is not None:
             self.audio.finish()
         self.changed.unpark_all()
-        if not self._caller.waiting:
+        if self._caller.waiting:
+            self._caller.wake(self.audio)
+        else:
             self._tell()
-        self._caller.wake(self.audio)
 
     def _judge(self) -> None:
         if self.error is not None:

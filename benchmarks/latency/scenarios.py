@@ -159,12 +159,12 @@ async def warm(bench: Bench) -> dict[str, Any]:
                 failed.append(job.error or "hangs")
             else:
                 own = await bench.beginning_of(heard, began)
+                came = heard.since(began)
+                strays += turn >= bench.command["drop"] and bool(came) and came[0][0] != own
             assert job.ended is not None
             if turn >= bench.command["drop"]:
                 whole.append(job.ended - began)
                 first += [] if own is None else [own - began]
-                came = heard.since(began)
-                strays += bool(came) and came[0][0] != own
             heard.chunks.clear()
             await bench.runtime.sleep(bench.command.get("pause", 0.002))
     return {

@@ -101,6 +101,19 @@ A = "Audio"
             (STARTED, "!0", ENDED, "!1", STOPPED, STARTED, "audio", STOPPED, STARTED, "audio"),
             ["Began", "Acknowledged", "Acknowledged", "Began", A],
         ),
+        # ... nor if the user has begun to speak.
+        (
+            ("audio", "!0", ENDED, "audio", "!0", "user_speech_started", STOPPED, "audio", STOPPED, "audio"),
+            [A, "Acknowledged", A, "UserSpeech", "Acknowledged", A],
+        ),
+        (
+            ("audio", "!0", ENDED, "audio", "user_speech_started", "!0", STOPPED, "audio", STOPPED, "audio"),
+            [A, "Acknowledged", A, "UserSpeech", "Acknowledged", A],
+        ),
+        (
+            (STARTED, "!0", ENDED, "!1", "user_speech_started", STOPPED, STARTED, "audio", STOPPED, STARTED, "audio"),
+            ["Began", "Acknowledged", "UserSpeech", "Acknowledged", "Began", A],
+        ),
         # The provider's own: what is left of the reply is dropped.
         ((STARTED, "audio", STOPPED, "audio", ENDED, STARTED, "audio"), ["Began", A, "BargedIn", "Began", A]),
         # Text of a cancelled reply is not told.

@@ -10,6 +10,10 @@ A reply that had been asked for and had not begun may still begin, if the gatewa
 many beginnings as were asked for are of cancelled replies as well, and nothing is asked until that is settled: the
 answer could be taken for one of them.  Where the gateway acknowledges nothing the link is given up after
 `cancel_timeout`.
+
+What shows that it has heard may come before its ``response_interrupted``, which still comes then: in the order of the
+interruptions, within `cancel_timeout`.  Such an answer is neither one to a later interruption nor the gateway's own,
+unless the user has begun to speak: then, if nothing is owed, it may be the gateway's own, and is taken for that.
 """
 
 from __future__ import annotations
@@ -53,7 +57,8 @@ class GatewayRealtimeDialect(RealtimeDialect):
     Args:
         config: what the first message carries.
         speaks: whether replies are spoken; else they are text, and end with it.
-        cancel_timeout: seconds in which an interruption is answered, if it is.
+        cancel_timeout: seconds in which an interruption is answered, if it is, and in which the answer follows what
+            showed before it that the gateway had heard.
         clock: for that.
     """
 
@@ -76,6 +81,7 @@ class GatewayRealtimeDialect(RealtimeDialect):
         self._uncertain = False  # a cancelled reply may still begin, and cannot be told from one that is asked now
         self._broken_off = False  # what comes is of a reply that was broken off, until another is announced
         self._credit: deque[float] = deque()  # answers to interruptions that may still come, and until when
+        self._doubtful: deque[float] = deque()  # the same, from before the user spoke: it may have been used up since
         self._cancel_timeout = cancel_timeout
         self._clock = clock
         self._calls = itertools.count(1)
@@ -179,10 +185,9 @@ class GatewayRealtimeDialect(RealtimeDialect):
         return (Over(),)
 
     def _on_interrupted(self, _notice: Notice) -> Sequence[RealtimeDialectEvent]:
-        # Answers come in order: one that may be an earlier interruption's says nothing of the latest.
-        while self._credit:
-            if self._credit.popleft() >= self._clock():
-                return ()
+        # One that may be an earlier interruption's says nothing of the latest.
+        if (self._owed and self._use_up(self._doubtful)) or self._use_up(self._credit):
+            return ()
         if self._owed:
             self._owed -= 1
             if not self._owed:
@@ -196,15 +201,29 @@ class GatewayRealtimeDialect(RealtimeDialect):
         if not self._owed:
             return ()
         count, self._owed = self._owed, 0
+        for credit in (self._doubtful, self._credit):
+            self._forget_expired(credit)
         self._credit += [self._clock() + self._cancel_timeout] * count
         self._uncertain = False
         return (Acknowledged(count),)
 
+    def _use_up(self, credit: deque[float]) -> bool:
+        """Take one from those that have not expired; whether there was one."""
+        self._forget_expired(credit)
+        if not credit:
+            return False
+        credit.popleft()
+        return True
+
+    def _forget_expired(self, credit: deque[float]) -> None:
+        while credit and credit[0] < self._clock():
+            credit.popleft()
+
     def _on_user_speech(self, notice: Notice) -> Sequence[RealtimeDialectEvent]:
         started = notice.event == "user_speech_started"
         if started:
-            # From now on the gateway may break off by itself.  Then a late answer to us breaks off the reply, too, but
-            # nothing is heard that should not be.
+            # From now on the gateway may break off by itself.
+            self._doubtful += self._credit
             self._credit.clear()
         return (UserSpeech(started),)
 
