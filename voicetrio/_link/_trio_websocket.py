@@ -36,6 +36,7 @@ from ..errors import (
     VoiceTrioError,
 )
 from . import _ending
+from ._driven import running
 from ._handshake import rejection, request_id
 from ._stream import Transport, open_stream
 from ._target import Target
@@ -50,9 +51,6 @@ if TYPE_CHECKING:
 # What is received at once is also worked through at once, without a checkpoint: 4 KiB of two-byte frames in 60 ms,
 # 64 KiB in a second.  In return a 32 KiB message costs 0.2 ms more; speech in real time has one or two a second.
 _RECEIVE_BYTES = 4 * 2**10
-
-# Leaving by an exception we send the close frame, but the caller should not wait for the answer.
-_HURRIED_CLOSE_TIMEOUT = 0.02
 
 # What the reader task raises because of the peer.  Anything else is a bug.
 _READER_FAULTS = (
@@ -73,17 +71,9 @@ async def open_websocket(
     async with open_stream(target, dial, ssl_context, deadline) as (transport, stream):
         writer = Writer(stream, send_timeout=options.send_timeout, close_timeout=options.close_timeout)
         connection = _WebSocket(transport, writer, FrameStream(stream, writer, target), target, options)
-        close_timeout = _HURRIED_CLOSE_TIMEOUT
-        with plain_exceptions():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(connection.run)
-                try:
-                    await connection.opened(deadline)
-                    yield connection
-                    close_timeout = options.close_timeout
-                finally:
-                    with trio.move_on_after(close_timeout, shield=True):
-                        await connection.end()
+        async with running(connection, options.close_timeout):
+            await connection.opened(deadline)
+            yield connection
 
 
 class _WebSocket:

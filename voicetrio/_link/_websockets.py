@@ -33,6 +33,7 @@ from websockets.utils import accept_key
 
 from ..errors import ClosedError, ConnectTimeout, LinkClosed
 from . import _ending
+from ._driven import running
 from ._handshake import UPGRADE, UpgradeReply, rejection, request_id
 from ._lock import acquire
 from ._stream import Transport, open_stream
@@ -51,9 +52,6 @@ _RECEIVE_BYTES = 32 * 2**10
 # Messages that came with one read are handed out without waiting, but others must have their turn.
 _MESSAGES_PER_PASS = 16
 
-# Leaving by an exception we send the close frame, but the caller should not wait for the answer.
-_HURRIED_CLOSE_TIMEOUT = 0.02
-
 # Frames, pongs above all, that wait for the end of a write; with more than these, nothing is read.
 _MOST_UNWRITTEN = 256
 
@@ -69,17 +67,9 @@ async def open_websocket(
     async with open_stream(target, dial, ssl_context, deadline) as (transport, stream):
         reply = await _upgrade(stream, target, deadline)
         connection = _WebSocket(transport, stream, reply, target, options)
-        close_timeout = _HURRIED_CLOSE_TIMEOUT
-        with plain_exceptions():
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(connection.run)
-                try:
-                    connection.begin(reply.rest)
-                    yield connection
-                    close_timeout = options.close_timeout
-                finally:
-                    with trio.move_on_after(close_timeout, shield=True):
-                        await connection.end()
+        async with running(connection, options.close_timeout):
+            connection.begin(reply.rest)
+            yield connection
 
 
 async def _upgrade(stream: trio.abc.Stream, target: Target, deadline: float) -> UpgradeReply:
