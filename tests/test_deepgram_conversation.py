@@ -242,6 +242,6 @@ class Conversation(RuleBasedStateMachine):
 def test_any_interleaving_leaks_no_audio_and_ends_every_turn():
     """A failing example is printed by hypothesis, as calls that can be pasted."""
     settings_ = settings(
-        max_examples=int(os.environ.get("VOICETRIO_EXAMPLES", "300")), stateful_step_count=60, deadline=None
+        max_examples=int(os.environ.get("VOICETRIO_EXAMPLES", "150")), stateful_step_count=60, deadline=None
     )
     run_state_machine_as_test(Conversation, settings=settings_)

@@ -4,9 +4,10 @@ import json
 import os
 import signal
 import socket
+from contextlib import ExitStack
 
 import pytest
-from conftest import PATIENCE, Running, voicetrio, wait_until
+from processes import PATIENCE, simulate, voicetrio, wait_until
 
 KEY = "sk-nobody-may-see-this"
 LONG = "word " * 200
@@ -16,20 +17,13 @@ GREETING = "Hello there, how are you?"
 @pytest.fixture(scope="module")
 def serve(tmp_path_factory):
     """Start a simulator; all end with the module."""
-    running = []
+    with ExitStack() as running:
 
-    def start(name, *options):
-        log = tmp_path_factory.mktemp("log") / "log.jsonl"
-        pairs = [part for option in options for part in ("-O", option)]
-        process = voicetrio("simulate", name, "--log", log, *pairs)
-        running.append(process)
-        return Running(process.stdout.readline().decode().strip(), process, log)
+        def start(name, *options):
+            log = tmp_path_factory.mktemp("log") / "log.jsonl"
+            return running.enter_context(simulate(name, log, *(part for option in options for part in ("-O", option))))
 
-    yield start
-    for process in running:
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=PATIENCE)
-        assert (process.returncode, errors) == (0, b"")
+        yield start
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +171,7 @@ def test_a_signal_ends_a_single_answer(slow, signum, status):
 def test_an_interrupted_answer_is_told_as_json(slow):
     asked = len(requests(slow))
     with voicetrio("chat", LONG, "--model", "m", "--base-url", slow.url, "--json") as process:
-        wait_until(lambda: len(requests(slow)) > asked)
+        wait_until(lambda: len(requests(slow)) > asked, slow.process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
 

@@ -4,7 +4,7 @@ import json
 from xml.etree import ElementTree
 
 import numpy as np
-from conftest import voicetrio
+from processes import voicetrio
 
 from voicetrio import read_wav
 

@@ -5,7 +5,7 @@ import signal
 import socket
 
 import pytest
-from conftest import PATIENCE, Running, voicetrio, wait_until
+from processes import PATIENCE, simulate, voicetrio, wait_until
 
 from voicetrio import AudioFormat, WavWriter, read_wav
 from voicetrio.simulators import read_tags, tagged_pcm
@@ -19,11 +19,8 @@ MARKED = 33  # what the simulator's mark makes of segment 0
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
     log = tmp_path_factory.mktemp("log") / "log.jsonl"
-    with voicetrio("simulate", "gateway", "--log", log, "-O", f"api_key={TOKEN}") as process:
-        yield Running(process.stdout.readline().decode().strip(), process, log)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
+    with simulate("gateway", log, "-O", f"api_key={TOKEN}") as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +143,7 @@ def test_ctrl_c_keeps_what_was_done(gateway, tmp_path, result):
     with WavWriter(long, AudioFormat(RATE)) as writer:
         writer.write(bytes(2 * RATE * 600))
     with voicetrio("denoise", long, "-o", result, "--base-url", gateway.url, *QUAIL) as process:
-        wait_until(lambda: result.exists() and result.stat().st_size > 44)
+        wait_until(lambda: result.exists() and result.stat().st_size > 44, process)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130

@@ -5,7 +5,7 @@ import signal
 import socket
 
 import pytest
-from conftest import PATIENCE, SAMPLES_PER_CHARACTER, voicetrio, wait_until
+from processes import PATIENCE, SAMPLES_PER_CHARACTER, voicetrio, wait_until
 
 from voicetrio import FlushMarker, read_wav
 from voicetrio.cli.say import _words_to_speak, mark_sentences
@@ -67,7 +67,7 @@ def test_standard_input_is_spoken_line_by_line_as_it_comes(simulator, tmp_path):
     with voicetrio("say", "-o", wav, "--base-url", simulator.url) as process:
         process.stdin.write(b"The first line.\n")
         process.stdin.flush()
-        wait_until(lambda: wav.exists() and wav.stat().st_size > SAMPLES_PER_CHARACTER)
+        wait_until(lambda: wav.exists() and wav.stat().st_size > SAMPLES_PER_CHARACTER, process)
         process.stdin.write(b"And the second.")
         out, err = process.communicate(timeout=PATIENCE)
 
@@ -89,7 +89,7 @@ def test_a_signal_interrupts_the_turn_and_leaves_what_was_spoken(strict_simulato
     with voicetrio("say", "--json", "-o", wav, "--base-url", strict_simulator.url, env=environment) as process:
         process.stdin.write(b"A line.\n")  # more would follow, so the turn does not end by itself
         process.stdin.flush()
-        wait_until(lambda: wav.exists() and wav.stat().st_size > SAMPLES_PER_CHARACTER)
+        wait_until(lambda: wav.exists() and wav.stat().st_size > SAMPLES_PER_CHARACTER, process)
         process.send_signal(signum)
         process.wait(PATIENCE)  # although its standard input is open
         report, err = json.loads(process.stdout.read()), process.stderr.read()

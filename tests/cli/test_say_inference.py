@@ -1,10 +1,9 @@
 """`voicetrio say` through the inference gateway, simulated in another process."""
 
 import json
-import signal
 
 import pytest
-from conftest import FAST, PATIENCE, SAMPLES_PER_CHARACTER, Running, voicetrio
+from processes import FAST, SAMPLES_PER_CHARACTER, simulate
 
 from voicetrio import read_wav
 
@@ -14,11 +13,8 @@ TOKEN = "a+token"
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
     log = tmp_path_factory.mktemp("log") / "log.jsonl"
-    with voicetrio("simulate", "gateway", "--log", log, "-O", f"api_key={TOKEN}", *FAST) as process:
-        yield Running(process.stdout.readline().decode().strip(), process, log)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
+    with simulate("gateway", log, "-O", f"api_key={TOKEN}", *FAST) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

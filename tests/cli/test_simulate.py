@@ -4,11 +4,11 @@ import signal
 import socket
 
 import pytest
-from conftest import FAST, PATIENCE, simulate, voicetrio
+from processes import FAST, PATIENCE, simulate, voicetrio
 
 
 def test_the_url_is_the_first_line_and_the_log_is_lines_of_json(tmp_path, run):
-    with simulate(tmp_path / "log", *FAST, ending=signal.SIGINT) as simulator:
+    with simulate("deepgram", tmp_path / "log", *FAST, ending=signal.SIGINT) as simulator:
         assert simulator.url.startswith("ws://127.0.0.1:")
         assert simulator.url.endswith("/v1/speak")
         assert run("say", "Hi", "--json", "--base-url", simulator.url)[0] == 0
@@ -23,7 +23,7 @@ def test_tls_and_a_chosen_port(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ca = tmp_path / "ca.pem"
-    with simulate(tmp_path / "log", *FAST, "--tls", "--ca-out", ca, "--port", port) as simulator:
+    with simulate("deepgram", tmp_path / "log", *FAST, "--tls", "--ca-out", ca, "--port", port) as simulator:
         assert simulator.url == f"wss://127.0.0.1:{port}/v1/speak"
         assert simulator.process.stdout.readline().decode() == f"CA certificate: {ca}\n"
         how = {"env": {"SSL_CERT_FILE": str(ca)}}

@@ -6,11 +6,11 @@ import pty
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import suppress
 from functools import partial
 
 import pytest
-from conftest import PATIENCE, Running, voicetrio, wait_until
+from processes import PATIENCE, simulate, voicetrio, wait_until
 
 from voicetrio import AudioFormat, WavWriter
 from voicetrio.simulators import tagged_pcm
@@ -22,18 +22,12 @@ GIVEN = ("-O", f"input_sample_rate={RATE}", "-O", "inferred_end=0.6", "--pace", 
 WORDS = ["w0 w1 w2", "w6 w7 w8", "w12 w13 w14", "w18 w19"]
 
 
-@contextmanager
-def simulated(name, log, *options):
-    with voicetrio("simulate", name, "--log", log, "-O", f"api_key={TOKEN}", *options) as process:
-        yield Running(process.stdout.readline().decode().strip(), process, log)
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
+KEY = ("-O", f"api_key={TOKEN}")
 
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory):
-    with simulated("gateway", tmp_path_factory.mktemp("log") / "log.jsonl", *QUICK) as running:
+    with simulate("gateway", tmp_path_factory.mktemp("log") / "log.jsonl", *KEY, *QUICK) as running:
         yield running
 
 
@@ -67,13 +61,13 @@ def test_final_transcripts_are_the_lines_of_standard_output(run, gateway, wav, v
     assert err == "1.0 s transcribed, 1 connection(s); the end is inferred: the provider does not tell it\n"
     number = [record["connection"] for record in gateway.log() if record["event"] == "request"][-1]
     heard = partial(heard_by, gateway, number)
-    wait_until(heard)  # it is told when the connection has ended
+    wait_until(heard, gateway.process)  # it is told when the connection has ended
     assert heard() == [[[0, 0, RATE]]]
 
 
 def test_cartesia_tells_its_end(run, tmp_path, wav):
     options = (*QUICK[:-2], "-O", "flush_done=normal")
-    with simulated("cartesia", tmp_path / "log.jsonl", *options) as running:
+    with simulate("cartesia", tmp_path / "log.jsonl", *KEY, *options) as running:
         host = running.url.partition("/tts")[0]
         status, out, err = run("transcribe", wav, "--base-url", host, "--pace", "4")
     assert status == 0, err
@@ -145,7 +139,8 @@ def test_a_provider_that_is_not_there_is_a_failure(run, wav):
 
 
 def test_audio_that_is_lost_is_a_failure(run, tmp_path, wav):
-    with simulated("gateway", tmp_path / "log.jsonl", *QUICK, "-O", "handshake=slow", "-O", "handshake_delay=1") as it:
+    slow = ("-O", "handshake=slow", "-O", "handshake_delay=1")
+    with simulate("gateway", tmp_path / "log.jsonl", *KEY, *QUICK, *slow) as it:
         given = [*GIVEN[:4], "--pace", "100", "-O", "buffer_seconds=0.4"]
         status, out, err = run("transcribe", wav, "--provider", "inference-google", "--base-url", it.url, *given)
     assert status == 1
@@ -210,14 +205,9 @@ def on_a_terminal(*arguments):
         os.close(theirs)
         shown = bytearray()
 
-        def ended():
-            try:
-                shown.extend(os.read(ours, 1 << 16))
-            except OSError:  # what a terminal says when nobody has its other side any more
-                return True
-            return False
-
-        wait_until(ended)
+        with suppress(OSError):  # what a terminal says when nobody has its other side any more
+            while more := os.read(ours, 1 << 16):
+                shown.extend(more)
         out = process.stdout.read().decode()
     os.close(ours)
     return process.returncode, out, bytes(shown)
@@ -242,8 +232,8 @@ def test_a_terminal_shows_how_far_it_is(gateway, wav):
 
 def test_a_terminal_shows_why_there_is_no_connection(wav):
     """Otherwise nothing would be told until `finish_timeout`."""
-    given = [wav, "--provider", "inference-google", "--base-url", "ws://127.0.0.1:9", "-O", "finish_timeout=4"]
-    status, out, shown = on_a_terminal(*given, "--pace", "4")
+    given = [wav, "--provider", "inference-google", "--base-url", "ws://127.0.0.1:9"]
+    status, out, shown = on_a_terminal(*given, *GIVEN, "-O", "finish_timeout=1.5")
     assert (status, out) == (1, "")
     live, _, error = shown.partition(b"voicetrio: ")
     assert b"connecting" in live

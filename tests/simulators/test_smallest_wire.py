@@ -429,7 +429,7 @@ async def test_blank_text_is_completed_without_audio(autojump_clock):
 
 
 async def test_too_much_text_that_waits(autojump_clock):
-    async with simulated() as server:
+    async with simulated(ms_per_char=1.0) as server:
         client = await connect(server)
         for _ in range(3):
             await client.ask("x" * 9000, **{"continue": True})

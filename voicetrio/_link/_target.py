@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from functools import cached_property
 from html.entities import codepoint2name
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
@@ -61,10 +62,10 @@ class Target:
     headers: list[tuple[bytes, bytes]] = attrs.field(repr=False)
     shown: str
     _secrets: tuple[str, ...] = attrs.field(repr=False, alias="secrets")
-    _spelled: re.Pattern[str] = attrs.field(repr=False, init=False)
 
-    @_spelled.default
-    def _spell(self) -> re.Pattern[str]:
+    @cached_property
+    def _spelled(self) -> re.Pattern[str]:
+        """What matches a secret, put together when something has to be shown: most connections never have to."""
         return re.compile("|".join(map(_spellings, self._secrets)) or _NEVER)
 
     @classmethod
