@@ -24,6 +24,8 @@ from voicetrio.simulators import (
     ChatSimulator,
     Cue,
     Faults,
+    GatewayOptions,
+    GatewaySimulator,
 )
 from voicetrio.testing import check_tagged
 
@@ -31,6 +33,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "examples" / "agent.py"
 RATE = 16_000
 PIECE = RATE // 50
+QUIET = RATE * 7 // 10  # samples after which the first question has come through the denoiser, and the second has not
 
 QUESTIONS = ("Tell me a story.", "Shorter, please.")
 STORY = "Once upon a time there was a lighthouse. It stood on a rock. Nobody came there, and "
@@ -61,6 +64,7 @@ def agent():
 class Stage:
     """The servers, and the files."""
 
+    clean: object
     ears: object
     mind: object
     voice: object
@@ -72,13 +76,14 @@ class Stage:
     @property
     def environment(self):
         urls = {"STT_URL": self.ears.url, "LLM_URL": self.mind.url, "TTS_URL": self.voice.url}
-        return {**urls, "CARTESIA_API_KEY": "any"}
+        return {**urls, "DENOISE_URL": self.clean.url, "CARTESIA_API_KEY": "any", "VIDEOSDK_AUTH_TOKEN": "any"}
 
 
 @pytest.fixture
 async def stage(tmp_path):
     """Simulators that do all they can at once; the model falls silent in the middle of the story."""
     tokens = len(re.findall(r"\S+", STORY))
+    clean = GatewaySimulator(GatewayOptions(latency=0, process="soften"))
     ears = CartesiaSTTSimulator(CartesiaSTTOptions(close_delay=0), script=CUES)
     options = ChatOptions(needs_key=False, first_token=0, tokens_per_second=None, faults=Faults(stall_after=tokens))
     model = ChatSimulator(options, replies=[ChatReply(text=STORY + REST), ChatReply(text=SHORT)])
@@ -87,7 +92,7 @@ async def stage(tmp_path):
     with WavWriter(question, AudioFormat(RATE, 1)) as wav:
         wav.write(bytes(2 * RATE))
     async with AsyncExitStack() as stack:
-        servers = [await stack.enter_async_context(each.serve()) for each in (ears, model, voice)]
+        servers = [await stack.enter_async_context(each.serve()) for each in (clean, ears, model, voice)]
         yield Stage(*servers, model, question, tmp_path / "answer.wav")
 
 
@@ -96,11 +101,15 @@ def eventful(agent, stage, monkeypatch):
     """Let events set the pace: who listens and who speaks wait for each other, and not for time."""
     reached, silenced, frames = trio.Event(), trio.Event(), []
 
-    async def listen(ears, pcm):
-        for begin in range(0, len(pcm), 2 * PIECE):
-            if begin == RATE:  # the first question was asked: half of the bytes
-                await reached.wait()
-            await ears.send_audio(pcm[begin : begin + 2 * PIECE])
+    async def listen(ears, denoiser, pcm):
+        async with denoiser.open(**attrs.asdict(ears.audio_format)) as clean:
+            await clean.prewarm()
+            for begin in range(0, len(pcm), 2 * PIECE):
+                if begin == 2 * QUIET:
+                    await reached.wait()
+                await ears.send_audio(await clean.denoise(pcm[begin : begin + 2 * PIECE]))
+            await ears.send_audio(await clean.finish())
+            cleaned.append(clean.statistics())
         await ears.finish()
 
     async def play(source, path):
@@ -114,7 +123,7 @@ def eventful(agent, stage, monkeypatch):
                     reached.set()
                     await silenced.wait()
 
-    cuts = []
+    cuts, cleaned = [], []
 
     class Watched(agent.Agent):
         def interrupt(self):
@@ -132,13 +141,13 @@ def eventful(agent, stage, monkeypatch):
     monkeypatch.setattr(agent, "listen", listen)
     monkeypatch.setattr(agent, "play", play)
     monkeypatch.setattr(agent, "Agent", Watched)
-    return agent, frames, cuts
+    return agent, frames, cuts, cleaned
 
 
 @pytest.mark.parametrize("scope_alone", [False, True])
 async def test_an_interruption_cuts_the_answer_to_the_sample_and_the_next_one_is_whole(eventful, stage, scope_alone):
     """The cancel scope around model and voice would do while the answer is being spoken."""
-    agent, frames, cuts = eventful
+    agent, frames, cuts, _ = eventful
     stage.scope_alone = scope_alone
 
     with trio.fail_after(20):
@@ -158,7 +167,7 @@ async def test_an_interruption_cuts_the_answer_to_the_sample_and_the_next_one_is
 
 
 async def test_the_model_is_stopped_and_told_what_was_heard(eventful, stage):
-    agent, _, _ = eventful
+    agent, _, _, _ = eventful
 
     with trio.fail_after(20):
         await agent.main(str(stage.question), str(stage.answer))
@@ -172,6 +181,18 @@ async def test_the_model_is_stopped_and_told_what_was_heard(eventful, stage):
         {"role": "assistant", "content": HEARD},
         {"role": "user", "content": QUESTIONS[1]},
     ]
+
+
+async def test_the_recognizer_hears_all_of_it_without_the_noise(eventful, stage):
+    agent, _, _, cleaned = eventful
+
+    with trio.fail_after(20):
+        await agent.main(str(stage.question), str(stage.answer))
+
+    (statistics,) = cleaned
+    assert (statistics.samples_raw, statistics.pieces_sent) == (0, 100)
+    heard = [record["data"]["samples"] for record in stage.ears.log if record["event"] == "audio"]
+    assert heard == [RATE]
 
 
 @attrs.define
@@ -216,9 +237,9 @@ async def test_a_question_that_waits_for_its_turn_can_be_interrupted(agent, auto
     tell, events = trio.open_memory_channel(0)
     send, receive = trio.open_memory_channel(1)
     mind = Model()
-    it = agent.Agent(Heard(events), mind, Voice())
+    it = agent.Agent(mind, Voice())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.hear, send)
+        nursery.start_soon(it.hear, Heard(events), send)
         nursery.start_soon(it.answer, receive)
         await tell.send(TurnEnded(text=QUESTIONS[0]))
         await trio.testing.wait_all_tasks_blocked()
@@ -243,9 +264,9 @@ async def test_a_question_takes_the_place_of_the_answer_before_it(agent, autojum
     send, receive = trio.open_memory_channel(1)
     mind = Model()
     mind.cleaned.set()
-    it = agent.Agent(Heard(events), mind, Voice())
+    it = agent.Agent(mind, Voice())
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(it.hear, send)
+        nursery.start_soon(it.hear, Heard(events), send)
         nursery.start_soon(it.answer, receive)
         for question in QUESTIONS:
             await tell.send(TurnEnded(text=question))
@@ -270,6 +291,7 @@ async def test_the_program_itself(stage):
     assert fmt == AudioFormat(24_000, 1)
     assert len(pcm) // 2 >= len(SHORT) * 120
     assert len(stage.model.requests) == 2
+    assert stage.clean.connections == 1
 
 
 def test_it_has_sixty_lines_of_code():
