@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from .contract import FRAME_MS, SAMPLE_RATE
+from .plan import MANY_PATIENCE
 from .signals import BANDS, SENT_RATE, ratio, reference, voice
 from .tags import Stretch, account, labels_of, missing, stretches
 
@@ -65,7 +67,14 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("stream.first_ms", "sentence → its first sample", "ms", "Text that comes sentence by sentence."),
     Metric("stream.end_ms", "last sentence → last sample", "ms", "The same turns, to their end."),
+    Metric(
+        "sentences.gap_ms",
+        "last sample of a sentence → first of the next",
+        "ms",
+        "Three sentences are given at once, and spoken as fast as they can be taken.",
+    ),
     Metric("stream.missing", "samples lost in streamed turns", "samples", "Missing or doubled, a turn.", True, "0"),
+    Metric("sentences.missing", "samples lost of sentences given at once", "samples", "As above, a turn.", True, "0"),
     Metric("interrupt.call_us", "interruption: the call", "µs", "How long the call that interrupts takes."),
     Metric("interrupt.last_us", "interruption: call → last old sample", "µs", "0: none came after the call.", goal="0"),
     Metric("interrupt.accepted", "old samples heard after the call", "samples", "An interruption.", True, "0"),
@@ -120,7 +129,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("many.stale", "stale samples", "samples", "An interruption.", True, "0"),
     Metric("many.lost", "lost samples", "samples", "An interruption.", True, "0"),
     Metric("many.mute", "turns without a sound", "turns", "Of the two turns of an interruption.", True, "0"),
-    Metric("many.hung", "calls that hung", "calls", "Not over after 5 s.", True, "0"),
+    Metric("many.hung", "calls that hung", "calls", f"Not over after {MANY_PATIENCE:g} s.", True, "0"),
     Metric(
         "many.simulator",
         "the simulator's busiest half second",
@@ -196,19 +205,22 @@ def _warm(scenario: Scenario, answer: Mapping[str, Any], _pcm: bytes, _labels: L
     return found
 
 
-def _stream(_scenario: Scenario, answer: Mapping[str, Any], pcm: bytes, labels: Labels) -> Figures:
+def _stream(scenario: Scenario, answer: Mapping[str, Any], pcm: bytes, labels: Labels) -> Figures:
     heard = stretches(answer["chunks"], pcm, labels[0])
     first: list[float] = []
     end: list[float] = []
+    gap: list[float] = []
     wrong: list[float] = []
     for turn in answer["turns"]:
         names = [f"{letter}{turn['label']:05}" for letter, _ in zip("abcdefgh", turn["given_ns"], strict=False)]
-        for name, given in zip(names, turn["given_ns"], strict=True):
-            times = [each.time for each in heard if each.label == name]
-            first += [(min(times) - given) / 1e6] if times else []
-            if name == names[-1]:
-                end += [(max(times) - given) / 1e6] if times else []
+        times = [[each.time for each in heard if each.label == name] for name in names]
+        for came, given in zip(times, turn["given_ns"], strict=True):
+            first += [(min(came) - given) / 1e6] if came else []
+        end += [(max(times[-1]) - turn["given_ns"][-1]) / 1e6] if times[-1] else []
+        gap += [(min(two) - max(one)) / 1e6 for one, two in pairwise(times) if one and two]
         wrong.append(missing(names, heard, labels[1]))
+    if scenario.name == "sentences":
+        return {"sentences.gap_ms": gap, "sentences.missing": wrong}
     return {"stream.first_ms": first, "stream.end_ms": end, "stream.missing": wrong}
 
 

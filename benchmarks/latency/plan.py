@@ -15,6 +15,9 @@ MS_PER_CHAR = 57
 
 SAMPLES_PER_CHAR = 24 * MS_PER_CHAR
 
+MANY_PATIENCE = 2.0
+"""Seconds after which a call hangs, of many sessions: their turns are short, and five seconds for each take minutes."""
+
 _TEXT = "all of this is one sentence that goes on and on so that somebody can cut it off in the midst of it "
 
 
@@ -127,26 +130,11 @@ def scenarios(*, quick: bool) -> list[Scenario]:
         _warm("warm", {"speed": 20, "first_audio": 0}, quick=quick, rounds=rounds, providers=some),
         _interruptions("interrupt", brisk, turns=3 if quick else 4, rounds=rounds, providers=some),
         *others,
-        Scenario(
-            name="stream",
-            do="stream",
-            options=burst,
-            command={
-                "turns": 2,
-                "gap": 0.1,
-                "sentences": ["This is the first. ", "Here is the second. ", "That was all. "],
-            },
-            rounds=1 if quick else 2,
-            providers=some,
-            log=True,
-        ),
+        _sentences("stream", burst, turns=2, gap=0.1, rounds=1 if quick else 2, providers=some),
+        _sentences("sentences", burst, turns=4, gap=0.0, rounds=rounds, providers=some),
         _receive("paced", paced, sessions=10, characters=14 if quick else 18, rounds=rounds, providers=some),
         _receive("burst", burst, sessions=1, characters=1053, rounds=1 if quick else 3, providers=some),
-        *(
-            # 500 sessions of one contender take half a minute: of those, one provider of bare audio and one of base64.
-            _many(sessions, providers=some if sessions == 20 and not quick else few)
-            for sessions in ((20,) if quick else (1, 20, 100, 500))
-        ),
+        *(_many(sessions, providers=some) for sessions in ((20,) if quick else (1, 20, 100, 500))),
         Scenario(
             name="idle",
             do="idle",
@@ -159,7 +147,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
                 "speak": 1.0,
             },
             rounds=1,
-            providers=few,
+            providers=some,
             fresh=True,
         ),
         Scenario(
@@ -194,6 +182,17 @@ def _interruptions(
     command = {"turns": turns, "text": text_of(54), "next": "and now", "after": 4800}
     return Scenario(
         name=name, do="interrupt", options=options, command=command, rounds=rounds, providers=providers, log=True
+    )
+
+
+def _sentences(
+    name: str, options: dict[str, object], *, turns: int, gap: float, rounds: int, providers: tuple[str, ...]
+) -> Scenario:
+    """A text in three sentences, so many seconds apart."""
+    sentences = ["This is the first. ", "Here is the second. ", "That was all. "]
+    command = {"turns": turns, "gap": gap, "sentences": sentences}
+    return Scenario(
+        name=name, do="stream", options=options, command=command, rounds=rounds, providers=providers, log=True
     )
 
 
@@ -235,6 +234,7 @@ def _many(sessions: int, *, providers: tuple[str, ...]) -> Scenario:
         # All 500 at once would take the simulator's whole core: so some 300 of them speak at any moment.
         "spread": 2.0 if sessions > 100 else 1.0 if sessions > 20 else 0.5,
         "seconds": 10.0,
+        "patience": MANY_PATIENCE,
     }
     return Scenario(
         name=f"many-{sessions}",

@@ -10,7 +10,7 @@ from . import charts
 from .metrics import BY_KEY, Metric
 from .plan import BASE, FLOORS
 from .stats import Rounds, quantile
-from .summary import ENOUGH, Comparison, Row, comparisons, number, rows, span
+from .summary import ENOUGH, SOME, Comparison, Row, comparisons, number, rows, span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +27,7 @@ _DISTRIBUTIONS = (
     "many.next_ms@20",
     "cold.first_ms",
     "stream.first_ms",
+    "sentences.gap_ms",
     "ask.first_ms",
 )
 _GROWTH = (
@@ -311,18 +312,18 @@ def _ratios(compared: list[Comparison]) -> Iterator[str]:
         "draws over rounds. It is too narrow where there are three figures, as of CPU: no draw lies outside of them; "
         "and where there is one round, as with many sessions: nothing tells how rounds differ. "
         "<span class='ahead'>Green</span>: the whole interval is below 1. <span class='behind'>Red</span>: above. Of "
-        f"counts, memory and decibels the mean is shown, and no ratio; of fewer than {ENOUGH} figures no 99th "
-        "percentile.</p>"
+        f"counts, memory and decibels the mean is shown, and no ratio; of fewer than {SOME} figures no 95th "
+        f"percentile, of fewer than {ENOUGH} no 99th.</p>"
     )
     yield "<div class='scroll'><table><tr><th>provider</th><th>beside</th><th class='n'>ours</th>"
-    yield "<th class='n'>theirs</th><th class='n'>ratio of medians</th><th class='n'>our p99</th>"
-    yield "<th class='n'>their p99</th><th class='n'>ratio of p99</th><th class='n'>our n</th>"
-    yield "<th class='n'>their n</th></tr>"
+    yield "<th class='n'>theirs</th><th class='n'>ratio of medians</th><th class='n'>our p95</th>"
+    yield "<th class='n'>their p95</th><th class='n'>our p99</th><th class='n'>their p99</th>"
+    yield "<th class='n'>ratio of p99</th><th class='n'>our n</th><th class='n'>their n</th></tr>"
     for title, group in itertools.groupby(compared, key=lambda each: (each.row.title, each.row.metric)):
         name, metric = title
         goal = f" · goal {metric.goal}" if metric.goal else ""
         yield (
-            f"<tr class='group'><td colspan='10'>{_safe(name)}, {_safe(metric.unit)}{_safe(goal)} "
+            f"<tr class='group'><td colspan='12'>{_safe(name)}, {_safe(metric.unit)}{_safe(goal)} "
             f"<span class='soft' style='font-weight:400'>{_safe(metric.meaning)}</span></td></tr>"
         )
         for each in group:
@@ -332,6 +333,8 @@ def _ratios(compared: list[Comparison]) -> Iterator[str]:
                 f"<td class='n'>{number(each.ours.value.value)}</td>"
                 f"<td class='n'>{number(each.theirs.value.value)}</td>"
                 f"<td class='n {each.verdict}'>{each.verdict if counted else span(each.theirs.ratio)}</td>"
+                f"<td class='n'>{'' if counted else number(each.ours.p95)}</td>"
+                f"<td class='n'>{'' if counted else number(each.theirs.p95)}</td>"
                 f"<td class='n'>{'' if counted else number(each.ours.p99)}</td>"
                 f"<td class='n'>{'' if counted else number(each.theirs.p99)}</td>"
                 f"<td class='n'>{'' if counted else span(each.theirs.ratio_p99)}</td>"

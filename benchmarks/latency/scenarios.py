@@ -89,6 +89,15 @@ class Bench:
         await self.runtime.within(1.0, job.done.wait)
         return False
 
+    async def part(self, jobs: list[Job]) -> int:
+        """Wait until sessions that were told to close have closed; how many hung."""
+        gc.freeze()  # there are clients that collect all garbage for each session that closes: a minute, for 500
+        hung = 0
+        for job in jobs:
+            hung += not await self.finish(job)
+        gc.unfreeze()
+        return hung
+
     async def sound_of(self, heard: Heard, samples: int) -> None:
         """Wait for the sound of a turn that is over: it may return before its consumer has taken anything."""
         await self.runtime.within(0.5, lambda: heard.until(samples))
@@ -219,21 +228,22 @@ async def _interrupt_once(
     bench: Bench, speaker: Speaker, heard: Heard, number: int, chance: random.Random
 ) -> dict[str, Any]:
     runtime, command = bench.runtime, bench.command
+    patience = command.get("patience", PATIENCE)
     label = command["label"] + number  # tells the simulator's log which turn its audio is of
     goal, began = heard.samples + command["after"], now()
     job = bench.speak(speaker, f"a{label:05} {command['text']}", heard)
-    await runtime.within(PATIENCE, lambda: heard.until(goal))
+    await runtime.within(patience, lambda: heard.until(goal))
     reached = heard.samples >= goal
     await runtime.sleep(chance.uniform(0, command.get("wander", 0.03)))
     called = now()
     await speaker.interrupt()
     returned = now()
-    free = await bench.finish(job)
+    free = await bench.finish(job, patience)
     asked, before = now(), heard.samples
     again = bench.speak(speaker, f"b{label:05} {command['next']}", heard)
-    await runtime.within(PATIENCE, lambda: heard.until(before + 1))
+    await runtime.within(patience, lambda: heard.until(before + 1))
     came = heard.samples > before
-    ended = await bench.finish(again)
+    ended = await bench.finish(again, patience)
     return {
         "label": label,
         "began_ns": began,
@@ -267,9 +277,7 @@ async def _measured(bench: Bench, speakers: list[Callable[[Any, Any, Any], Await
     ]
     await party.gathered(bench.command["timeout"])
     usage = await party.measure(bench.command["timeout"])
-    hung = 0
-    for job in jobs:
-        hung += not await bench.finish(job)
+    hung = await bench.part(jobs)
     errors = [job.error for job in jobs if job.error]
     return {**usage, "samples": sum(heard), "hung": hung, "errors": errors[:3]}
 
@@ -375,8 +383,7 @@ async def many(bench: Bench) -> dict[str, Any]:
         return {"error": errors[0]}
     enough = now() + int(command["seconds"] * 1e9)
     usage = await party.measure(command["seconds"] + 6 * PATIENCE)
-    for job in jobs:
-        await bench.finish(job)
+    await bench.part(jobs)
     for record in records:
         record["chunks"] = bench.export(record.pop("heard"))
     return {
@@ -458,8 +465,7 @@ async def idle(bench: Bench) -> dict[str, Any]:
     await runtime.sleep(command["speak"])
     speaking = _footprint(bench)
     over.set()
-    for job in jobs:
-        await bench.finish(job)
+    await bench.part(jobs)
     errors = [f"only {len(spoken)} of {2 * count} sessions spoke"] if len(spoken) < 2 * count else []
     bytes_, tasks = ((after - begin) / count for after, begin in zip(connected, before, strict=True))
     more_bytes, more_tasks = ((after - begin) / count / 2 for after, begin in zip(speaking, connected, strict=True))

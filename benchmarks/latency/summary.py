@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from .run import Results
 
 
-ENOUGH = 100
-"""Figures without which there is no 99th percentile."""
+SOME, ENOUGH = 20, 100
+"""Figures without which there is no 95th, and no 99th percentile."""
 
 
 @attrs.frozen
@@ -27,13 +27,15 @@ class Cell:
 
     Attributes:
         value: the median with its interval; of a counted metric the mean, without one.
-        p99: of all figures; nan if there are too few.
+        p95: of all figures; nan if there are too few.
+        p99: likewise.
         count: how many figures there are.
         ratio: our median over this contender's, with its interval; None for ourselves, and where it means nothing.
         ratio_p99: the same of the 99th percentiles.
     """
 
     value: Interval
+    p95: float
     p99: float
     count: int
     ratio: Interval | None = None
@@ -87,13 +89,14 @@ def _cell(metric: Metric, name: str, contenders: dict[str, Rounds], intervals: b
     figures = [figure for each in rounds for figure in each]
     if metric.counted:
         mean = sum(figures) / len(figures) if figures else math.nan
-        return Cell(Interval(mean, math.nan, math.nan), math.nan, len(figures))
-    enough = _count(rounds) >= ENOUGH
+        return Cell(Interval(mean, math.nan, math.nan), math.nan, math.nan, len(figures))
+    enough = len(figures) >= ENOUGH
     ours = contenders.get(OURS)
     compared = intervals and name != OURS and ours is not None
     value = interval(rounds) if intervals else Interval(quantile(rounds, 0.5), math.nan, math.nan)
     return Cell(
         value,
+        quantile(rounds, 0.95) if len(figures) >= SOME else math.nan,
         quantile(rounds, 0.99) if enough else math.nan,
         len(figures),
         ratio(ours, rounds) if compared and ours is not None else None,

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from .run import Results
 
 _STYLE = {"ahead": "green", "behind": "red", "even": "dim"}
-_HEAD = ("provider", "beside", "ours", "theirs", "ratio of medians", "", "our p99", "their p99", "ratio of p99")
+_HEAD = (
+    *("provider", "beside", "ours", "theirs", "ratio of medians", ""),
+    *("our p95", "their p95", "our p99", "their p99", "ratio of p99"),
+)
 _WORDS = ("provider", "beside", "")
-_FIRST_P99 = _HEAD.index("our p99")
+_CUTS = (len(_HEAD), _HEAD.index("our p99"), _HEAD.index("our p95"))  # where columns that do not fit are left out
 _INDENT, _GAP = "  ", "  "
 
 
@@ -38,15 +41,15 @@ def progress() -> Generator[Callable[[str, float], None], None, None]:
 def show(results: Results, console: Console | None = None) -> None:
     """Print us beside every other contender, figure by figure.
 
-    The 99th percentiles are left out where they do not fit; in a pipe that is within 80 columns, or $COLUMNS.
+    The higher percentiles are left out where they do not fit; in a pipe that is within 80 columns, or $COLUMNS.
     """
     console = console or Console()
     found = list(comparisons(rows(results)))
     table = [_line(each) for each in found]
     widths = [max(map(len, column)) for column in zip(_HEAD, *table, strict=True)]
-    some = any(cell not in ("", "-") for line in table for cell in line[_FIRST_P99:])
-    fits = console.width >= _width(widths)
-    columns = len(_HEAD) if some and fits else _FIRST_P99
+    some = any(cell not in ("", "-") for line in table for cell in line[_CUTS[-1] :])
+    fitting = (cut for cut in _CUTS if some and _width(widths[:cut]) <= console.width)
+    columns = next(fitting, _CUTS[-1])
 
     def say(line: Sequence[str] | str, style: str | None = None) -> None:
         text = line if isinstance(line, str) else _join(line[:columns], widths)
@@ -62,8 +65,8 @@ def show(results: Results, console: Console | None = None) -> None:
         last = heading
         say(line, _STYLE[each.verdict])
     say("")
-    if some and not fits:
-        say(f"The 99th percentiles are in the report, and here if there are {_width(widths)} columns.")
+    if some and columns < len(_HEAD):
+        say(f"All percentiles are in the report, and here if there are {_width(widths)} columns.")
     counts = Counter(_verdict(each) for each in found)
     say(", ".join(f"{verdict or 'too few rounds'} in {counts[verdict]}" for verdict in ("ahead", "even", "behind", "")))
     for note in results.notes:
@@ -75,9 +78,9 @@ def show(results: Results, console: Console | None = None) -> None:
 
 
 def _line(each: Comparison) -> list[str]:
-    ratio, *p99 = _columns(each)
+    ratio, *percentiles = _columns(each)
     figures = [number(cell.value.value) for cell in (each.ours, each.theirs)]
-    return [each.row.provider, each.other, *figures, ratio, _verdict(each), *p99]
+    return [each.row.provider, each.other, *figures, ratio, _verdict(each), *percentiles]
 
 
 def _verdict(each: Comparison) -> str:
@@ -103,11 +106,12 @@ def _busy(meta: dict[str, Any]) -> str:
 
 
 def _columns(each: Comparison) -> list[str]:
-    """The ratio of medians, both 99th percentiles, and their ratio; nothing of counts."""
+    """The ratio of medians, both 95th and both 99th percentiles, and their ratio; nothing of counts."""
     if each.row.metric.counted:
-        return [""] * 4
+        return [""] * 6
+    p95 = [number(cell.p95) for cell in (each.ours, each.theirs)]
     p99 = [number(cell.p99) for cell in (each.ours, each.theirs)]
-    return [span(each.theirs.ratio), *p99, span(each.theirs.ratio_p99)]
+    return [span(each.theirs.ratio), *p95, *p99, span(each.theirs.ratio_p99)]
 
 
 def markdown(results: Results) -> str:
@@ -118,8 +122,9 @@ def markdown(results: Results) -> str:
         f"{meta['date']}; {meta['machine']['cpu']}, {meta['machine']['cores']} cores; seed {meta['seed']}; "
         f"{meta['seconds']:.0f} s; {_busy(meta)}; {versions}.",
         "",
-        "| figure | provider | beside | ours | theirs | ratio of medians | our p99 | their p99 | ratio of p99 |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|",
+        "| figure | provider | beside | ours | theirs | ratio of medians | our p95 | their p95 | our p99 | their p99 "
+        "| ratio of p99 |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for each in comparisons(rows(results)):
         if each.other in FLOORS:
