@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
 from .transcript import STTEvent, Transcript, TurnEnded
+
+
+# Thai and Lao, Burmese, Khmer; Chinese and Japanese with their punctuation, and what is as wide as they are.  Korean has
+# spaces.
+_WITHOUT_SPACES = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\uff00-\uff60\U00020000-\U0003ffff]"
+)
 
 
 class TurnText:
@@ -32,5 +41,7 @@ class TurnText:
 
 def _joined(left: str, right: str, joint: str) -> str:
     if not left or not right or left[-1].isspace() or right[0].isspace():
+        return left + right
+    if _WITHOUT_SPACES.match(left[-1]) and _WITHOUT_SPACES.match(right[0]):
         return left + right
     return left + joint + right

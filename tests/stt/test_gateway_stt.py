@@ -342,6 +342,11 @@ def said(text):
         ([" Tell me", " a story."], " Tell me a story."),
         (["Tell me ", "a story."], "Tell me a story."),
         (["Tell me\n", " a story."], "Tell me\n a story."),
+        (["你好。", "讲个故事。"], "你好。讲个故事。"),
+        (["お話を", "してください"], "お話をしてください"),
+        (["สวัสดี", "ครับ"], "สวัสดีครับ"),
+        (["이야기를", "해 주세요."], "이야기를 해 주세요."),
+        (["用", "Python", "吗？"], "用 Python 吗？"),
     ],
 )
 async def test_a_turn_tells_what_was_said_in_it(finals, text, autojump_clock):
