@@ -8,9 +8,7 @@ import attrs
 
 from .transcript import STTEvent, Transcript, TurnEnded
 
-
-# Thai and Lao, Burmese, Khmer; Chinese and Japanese with their punctuation, and what is as wide as they are.  Korean has
-# spaces.
+# Thai and Lao, Burmese, Khmer; Chinese and Japanese with their punctuation, and what is as wide.  Korean has spaces.
 _WITHOUT_SPACES = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\uff00-\uff60\U00020000-\U0003ffff]"
 )

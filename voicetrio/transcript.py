@@ -75,8 +75,8 @@ class TurnEnded(STTEvent):
 
     Attributes:
         text: all of the turn: as the provider repeats it or, where it does not, the final transcripts since the last
-            end of a turn, joined verbatim if they are pieces of a text or in a script without spaces, such as Chinese, and
-            with one space where neither has one if they are phrases.
+            end of a turn, joined verbatim if they are pieces of a text or in a script without spaces, as Chinese is,
+            and with one space where neither has one if they are phrases.
     """
 
     text: str | None = None
