@@ -134,8 +134,9 @@ def test_no_key_is_wrong_usage(run, monkeypatch, tmp_path):
     assert not wav.exists()
 
 
-def test_a_refused_connection_is_the_providers_failure(run, tmp_path):
+def test_a_refused_connection_is_the_providers_failure_and_costs_no_file(run, tmp_path):
     wav = tmp_path / "out.wav"
+    wav.write_bytes(b"what was spoken before")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # and nobody listens
         status, out, err = run(
@@ -151,7 +152,7 @@ def test_a_refused_connection_is_the_providers_failure(run, tmp_path):
 
     assert (status, out) == (1, "")
     assert is_one_complaint(err)
-    assert read_wav(wav)[1] == b""
+    assert wav.read_bytes() == b"what was spoken before"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ def test_a_refused_connection_is_the_providers_failure(run, tmp_path):
         (["Hi", "--json", "--file", "text"], "not both"),
         (["Hi"], "-o FILE"),
         (["Hi", "--json", "-o", "-"], "both want standard output"),
-        (["Hi", "-o", "/nowhere/out.wav"], "/nowhere/out.wav: No such file"),
+        (["Hi", "-o", "/nowhere/out.wav"], "/nowhere/out.wav cannot be written"),
         (["--file", "/nowhere/text", "--json"], "/nowhere/text: No such file"),
         (["Hi", "--json", "--loud"], "No such option"),
         ([" \n", "--json"], "nothing to speak"),

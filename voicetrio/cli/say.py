@@ -6,8 +6,7 @@ import codecs
 import json
 import os
 import re
-from contextlib import contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from ..errors import InputError, VoiceTrioError
 from ..text import FlushMarker
 from ..wav import WavWriter
 from ._options import given_options, make, print_options
-from ._output import write_all
+from ._output import check_writable, write_all
 from ._registry import PROVIDERS
 from ._status import ENDING, status_of
 
@@ -46,7 +45,8 @@ _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]|\n+""")
 
 @click.command(
     epilog="""Status: 0 spoken; 1 the provider or the way to it failed; 2 wrong usage, option, key or text;
-130 interrupted by Ctrl-C. Whatever came before an error or Ctrl-C is in the file, which is valid.
+130 interrupted by Ctrl-C. What came before an error or Ctrl-C is in the file, which is valid; it is left
+alone where nothing came.
 
 The key is read from the environment (such as DEEPGRAM_API_KEY, VIDEOSDK_AUTH_TOKEN) or from --api-key-file."""
 )
@@ -168,27 +168,31 @@ def mark_sentences(text: str) -> Iterator[Chunk]:
 
 @contextmanager
 def _open_output(where: str | None, fmt: AudioFormat) -> Generator[Write, None, None]:
-    """What takes the frames; its file is complete when the block is left, however it is left."""
+    """What takes the frames; its file is complete when the block is left, however it is left.
+
+    Without a first frame it is not touched: a wrong key costs nobody what was spoken before.
+    """
     if where is None:
         yield _drop
     elif where == "-":
         yield _write_to_stdout
     else:
-        try:
-            file = Path(where).open("wb")  # noqa: SIM115 - the next block closes it
-        except OSError as error:
-            raise click.UsageError(f"{where}: {error.strerror}") from error
-        with file, WavWriter(file, fmt) as wav:
-            yield partial(_write_to_wav, wav)
+        check_writable(where)
+        with ExitStack() as stack:
+            wav: WavWriter | None = None
+
+            async def write(frame: AudioFrame) -> None:
+                nonlocal wav
+                if wav is None:
+                    wav = stack.enter_context(WavWriter(where, fmt))
+                wav.write(frame)
+                await trio.lowlevel.checkpoint()  # behind the write: a frame that was taken must not be lost
+
+            yield write
 
 
 async def _drop(_frame: AudioFrame) -> None:
     pass
-
-
-async def _write_to_wav(wav: WavWriter, frame: AudioFrame) -> None:
-    wav.write(frame)
-    await trio.lowlevel.checkpoint()  # behind the write: a frame that was taken must not be lost
 
 
 async def _write_to_stdout(frame: AudioFrame) -> None:
