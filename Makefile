@@ -34,7 +34,7 @@ demo: $(VENV)/.extra-cli $(VENV)/.extra-speech ## speak a dialogue through the s
 	@$(BIN)/voicetrio demo --out demo
 
 test: $(VENV)/.extra-test ## run the tests
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto $(ARGS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(VENV)/.extra-dev ## ruff, flake8-async, mypy --strict, pyright --verifytypes
 	$(BIN)/ruff check .

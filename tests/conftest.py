@@ -16,6 +16,12 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"voicetrio: VOICETRIO_SEED={_SEED}"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: some tests wait for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_finish() -> None:
     """Keep what is imported and collected from the garbage collector, and from checks that look at every object."""
     gc.collect()

@@ -128,7 +128,7 @@ async def test_a_fault_of_the_first_connection(case, name, autojump_clock):
 async def test_a_fault_of_all_connections(case, name, autojump_clock):
     row = MATRIX[name]
     faults = Faults(**row.faults)
-    async with listening(case, faults=faults, options=PHRASES, provider={"finish_timeout": 120.0}) as it:
+    async with listening(case, faults=faults, options=PHRASES, provider={"finish_timeout": 60.0}) as it:
         if name == "close 1000":
             # Behind our own end this very close tells that all has been heard.
             with pytest.raises(row.always):
