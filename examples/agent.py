@@ -38,7 +38,7 @@ class Agent:
             async for event in ears:
                 if isinstance(event, voicetrio.SpeechStarted | voicetrio.TurnEnded):
                     self.interrupt()
-                if isinstance(event, voicetrio.TurnEnded) and event.text:
+                if isinstance(event, voicetrio.TurnEnded) and (event.text or "").strip():
                     self.said.user(event.text)
                     self.turn = trio.CancelScope()
                     await turns.send(self.turn)
@@ -59,13 +59,12 @@ class Agent:
         self.turn.cancel()
 
 
-async def listen(ears: voicetrio.STTSession, denoiser: voicetrio.inference.Denoise, pcm: bytes) -> None:
+async def listen(clean: voicetrio.DenoiseSession, ears: voicetrio.STTSession, pcm: bytes) -> None:
     """Stand in for a microphone, in a place that is not quiet."""
-    async with denoiser.open(**attrs.asdict(fmt := ears.audio_format)) as clean:
-        for begin in range(0, len(pcm), step := fmt.samples(0.02) * fmt.sample_width):
-            await ears.send_audio(await clean.denoise(pcm[begin : begin + step]))
-            await trio.sleep(0.02)
-        await ears.send_audio(await clean.finish())
+    for begin in range(0, len(pcm), step := ears.audio_format.samples(0.02) * ears.audio_format.sample_width):
+        await ears.send_audio(await clean.denoise(pcm[begin : begin + step]))
+        await trio.sleep(0.02)
+    await ears.send_audio(await clean.finish())
     await ears.finish()
 
 
@@ -80,16 +79,17 @@ async def play(source: voicetrio.AudioSource, path: str) -> None:
 async def main(heard: str, spoken: str) -> None:
     """Talk to whom is heard in one WAV file, into another."""
     env, (fmt, pcm) = os.environ.get, voicetrio.read_wav(heard)
+    noise = voicetrio.inference.Denoise.aicoustics(model_id="quail-vf-l-16khz", base_url=env("DENOISE_URL"))
     stt = voicetrio.CartesiaSTT(turns=True, base_url=env("STT_URL", "wss://api.cartesia.ai"))
     llm = voicetrio.ChatLLM(model="gpt-4o-mini", base_url=env("LLM_URL", "https://api.openai.com/v1"))
     tts = voicetrio.CartesiaTTS(base_url=env("TTS_URL", "https://api.cartesia.ai"))
-    sink, source = voicetrio.open_audio_sink(tts.sample_rate)
     send, receive = trio.open_memory_channel[trio.CancelScope](1)
-    async with stt.open(**attrs.asdict(fmt)) as ears, llm.open() as mind, tts.open(sink) as voice:
-        agent = Agent(mind, voice)
-        async with trio.open_nursery() as nursery:
+    async with noise.open(**attrs.asdict(fmt)) as clean, stt.open(**attrs.asdict(fmt)) as ears, llm.open() as mind:
+        sink, source = voicetrio.open_audio_sink(tts.sample_rate)
+        async with tts.open(sink) as voice, trio.open_nursery() as nursery:
+            agent = Agent(mind, voice)
             nursery.start_soon(play, source, spoken)
-            nursery.start_soon(listen, ears, voicetrio.inference.Denoise.aicoustics(base_url=env("DENOISE_URL")), pcm)
+            nursery.start_soon(listen, clean, ears, pcm)
             nursery.start_soon(agent.hear, ears, send)
             with sink:  # leaving it ends the recording once everything was heard
                 await agent.answer(receive)

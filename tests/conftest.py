@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+from collections.abc import Generator
 
 import pytest
 import trio
@@ -16,10 +17,10 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"voicetrio: VOICETRIO_SEED={_SEED}"
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
+@pytest.hookimpl(optionalhook=True, wrapper=True)
+def pytest_xdist_auto_num_workers() -> Generator[None, int, int]:
     """One more than there are cores: some tests wait for other processes."""
-    return (os.cpu_count() or 1) + 1
+    return (yield) + ("PYTEST_XDIST_AUTO_NUM_WORKERS" not in os.environ)
 
 
 def pytest_collection_finish() -> None:

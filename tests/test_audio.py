@@ -327,6 +327,27 @@ async def test_drained_waits_until_all_that_was_asked_for_is_taken_or_silenced(a
     await sink.drained()
 
 
+async def test_who_is_cancelled_by_what_silences_the_rest_has_not_drained_it(autojump_clock):
+    """Or an agent would note as heard what was cut off."""
+    sink, _ = open_audio_sink(8000)
+    turn = sink.open_turn()
+    await turn.write(ramp(320))
+    turn.finish()
+
+    async with trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await sink.drained()
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        turn.fence()
+        scope.cancel()
+    assert scope.cancelled_caught
+
+
 async def test_closing_the_sink_lets_the_rest_be_heard_and_then_ends_the_source():
     sink, source = open_audio_sink(8000)
     with sink:

@@ -595,6 +595,17 @@ def test_of_decibels_more_are_better_and_how_busy_the_simulator_was_is_nobodys_m
     assert (verdicts["uplink.snr_db"], verdicts["many.simulator"]) == ("ahead", "even")
 
 
+@pytest.mark.parametrize(("ours", "theirs", "verdict"), [(0.3, 0, "behind"), (0, 0, "even"), (0, 0.3, "ahead")])
+def test_there_is_a_verdict_beside_nothing(results, ours, theirs, verdict):
+    for name, value in (("voicetrio", ours), ("cartesia-sdk", theirs)):
+        for _ in range(3):
+            results.add("sentences.gap_ms", "cartesia", name, [value] * 8)
+
+    found = {each.row.metric.key: each.verdict for each in summary.comparisons(summary.rows(results))}
+
+    assert found["sentences.gap_ms"] == verdict
+
+
 def test_there_is_no_high_percentile_of_a_few_figures(results):
     for name in ("voicetrio", "videosdk-agents"):
         results.add("cold.first_ms", "deepgram", name, [1.0 + 0.001 * n for n in range(200)])

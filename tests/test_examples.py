@@ -7,6 +7,7 @@ import re
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -26,6 +27,7 @@ from voicetrio.simulators import (
     Faults,
     GatewayOptions,
     GatewaySimulator,
+    tagged_pcm,
 )
 from voicetrio.testing import check_tagged
 
@@ -33,6 +35,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = ROOT / "examples" / "agent.py"
 RATE = 16_000
 PIECE = RATE // 50
+MARKED = 33  # what the denoiser makes of segment 0
 QUIET = RATE * 7 // 10  # samples after which the first question has come through the denoiser, and the second has not
 
 QUESTIONS = ("Tell me a story.", "Shorter, please.")
@@ -83,14 +86,14 @@ class Stage:
 async def stage(tmp_path):
     """Simulators that do all they can at once; the model falls silent in the middle of the story."""
     tokens = len(re.findall(r"\S+", STORY))
-    clean = GatewaySimulator(GatewayOptions(latency=0, process="soften"))
+    clean = GatewaySimulator(GatewayOptions(latency=0))
     ears = CartesiaSTTSimulator(CartesiaSTTOptions(close_delay=0), script=CUES)
     options = ChatOptions(needs_key=False, first_token=0, tokens_per_second=None, faults=Faults(stall_after=tokens))
     model = ChatSimulator(options, replies=[ChatReply(text=STORY + REST), ChatReply(text=SHORT)])
     voice = CartesiaSimulator(CartesiaOptions(first_audio=0, speed=float("inf")))
     question = tmp_path / "question.wav"
     with WavWriter(question, AudioFormat(RATE, 1)) as wav:
-        wav.write(bytes(2 * RATE))
+        wav.write(tagged_pcm(0, 0, RATE))
     async with AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(each.serve()) for each in (clean, ears, model, voice)]
         yield Stage(*servers, model, question, tmp_path / "answer.wav")
@@ -101,16 +104,13 @@ def eventful(agent, stage, monkeypatch):
     """Let events set the pace: who listens and who speaks wait for each other, and not for time."""
     reached, silenced, frames = trio.Event(), trio.Event(), []
 
-    async def listen(ears, denoiser, pcm):
-        async with denoiser.open(**attrs.asdict(ears.audio_format)) as clean:
-            await clean.prewarm()
-            for begin in range(0, len(pcm), 2 * PIECE):
-                if begin == 2 * QUIET:
-                    await reached.wait()
-                await ears.send_audio(await clean.denoise(pcm[begin : begin + 2 * PIECE]))
-            await ears.send_audio(await clean.finish())
-            cleaned.append(clean.statistics())
-        await ears.finish()
+    pieces = iter(range(1, RATE // PIECE + 1))
+
+    async def sleep(_seconds):
+        """Between two pieces of the question."""
+        if next(pieces) == QUIET // PIECE:
+            await reached.wait()
+        await trio.lowlevel.checkpoint()
 
     async def play(source, path):
         with WavWriter(path, source.format) as wav:
@@ -123,7 +123,7 @@ def eventful(agent, stage, monkeypatch):
                     reached.set()
                     await silenced.wait()
 
-    cuts, cleaned = [], []
+    cuts = []
 
     class Watched(agent.Agent):
         def interrupt(self):
@@ -138,16 +138,16 @@ def eventful(agent, stage, monkeypatch):
 
     for name, value in stage.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(agent, "listen", listen)
+    monkeypatch.setattr(agent, "trio", SimpleNamespace(**{**vars(trio), "sleep": sleep}))
     monkeypatch.setattr(agent, "play", play)
     monkeypatch.setattr(agent, "Agent", Watched)
-    return agent, frames, cuts, cleaned
+    return agent, frames, cuts
 
 
 @pytest.mark.parametrize("scope_alone", [False, True])
 async def test_an_interruption_cuts_the_answer_to_the_sample_and_the_next_one_is_whole(eventful, stage, scope_alone):
     """The cancel scope around model and voice would do while the answer is being spoken."""
-    agent, frames, cuts, _ = eventful
+    agent, frames, cuts = eventful
     stage.scope_alone = scope_alone
 
     with trio.fail_after(20):
@@ -166,14 +166,18 @@ async def test_an_interruption_cuts_the_answer_to_the_sample_and_the_next_one_is
     assert read_wav(stage.answer)[1] == b"".join(frame.pcm for frame in frames)
 
 
-async def test_the_model_is_stopped_and_told_what_was_heard(eventful, stage):
-    agent, _, _, _ = eventful
+@pytest.mark.parametrize("stalled", [True, False])
+async def test_the_model_is_stopped_and_told_what_was_heard(eventful, stage, stalled):
+    """Even if it had said all of it, and only the voice was behind."""
+    agent, _, _ = eventful
+    if not stalled:
+        stage.mind.options = attrs.evolve(stage.mind.options, faults=Faults())
 
     with trio.fail_after(20):
         await agent.main(str(stage.question), str(stage.answer))
 
     ended = [record["data"] for record in stage.mind.log if record["event"] == "reply_ended"]
-    assert [each["interrupted"] for each in ended] == [True, False]
+    assert [each["interrupted"] for each in ended] == [stalled, False]
     first, second = (request["messages"] for request in stage.model.requests)
     assert first == [{"role": "user", "content": QUESTIONS[0]}]
     assert second == [
@@ -184,15 +188,16 @@ async def test_the_model_is_stopped_and_told_what_was_heard(eventful, stage):
 
 
 async def test_the_recognizer_hears_all_of_it_without_the_noise(eventful, stage):
-    agent, _, _, cleaned = eventful
+    agent, _, _ = eventful
 
     with trio.fail_after(20):
         await agent.main(str(stage.question), str(stage.answer))
 
-    (statistics,) = cleaned
-    assert (statistics.samples_raw, statistics.pieces_sent) == (0, 100)
-    heard = [record["data"]["samples"] for record in stage.ears.log if record["event"] == "audio"]
-    assert heard == [RATE]
+    (heard,) = [record["data"] for record in stage.ears.log if record["event"] == "audio"]
+    assert heard["samples"] == RATE
+    segment, start, count = heard["runs"][-1]
+    assert (segment, start + count) == (MARKED, RATE)
+    assert start < QUIET, "it was cleaned as soon as there was a connection"
 
 
 @attrs.define

@@ -1,4 +1,6 @@
 import io
+import subprocess
+import sys
 
 import pytest
 
@@ -58,6 +60,27 @@ def test_of_a_file_that_was_cut_short_the_whole_samples_are_read(tmp_path):
     path.write_bytes(path.read_bytes()[:-3])
 
     assert read_wav(path) == (AudioFormat(16_000, 2), bytes(range(36)))
+
+
+FULL = """
+import resource, sys
+from voicetrio import AudioFormat, WavWriter
+resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+try:
+    with WavWriter(sys.argv[1], AudioFormat(8000)) as wav:
+        for _ in range(1000):
+            wav.write(bytes(320))
+except OSError as error:
+    print(error.filename)
+"""
+
+
+def test_what_is_on_a_full_disk_can_be_read(tmp_path):
+    path = tmp_path / "a.wav"
+    done = subprocess.run([sys.executable, "-X", "dev", "-c", FULL, path], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == (f"{path}\n", "")
+    assert len(read_wav(path)[1]) == 65536 - 44
 
 
 @pytest.mark.parametrize(("offset", "patch"), [(22, b"\x09\x00"), (24, b"\x00\x00\x00\x00"), (34, b"\x08\x00")])

@@ -8,10 +8,14 @@ import attrs
 
 from .transcript import STTEvent, Transcript, TurnEnded
 
-# Thai and Lao, Burmese, Khmer; Chinese and Japanese with their punctuation, and what is as wide.  Korean has spaces.
+# Chinese and Japanese with their punctuation, full-width and half-width too.  Korean has spaces; so has Thai, between
+# phrases.
 _WITHOUT_SPACES = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\uff00-\uff60\U00020000-\U0003ffff]"
+    "[\u2e80-\u312f\u31a0-\u9fff\uf900-\ufaff\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff9f"
+    "\U0001aff0-\U0001b16f\U00020000-\U0003ffff]"
 )
+# What is of any script: quotation marks and dashes; variation selectors.
+_OF_ANY = "“”‘’…—" + "".join(map(chr, [*range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)]))
 
 
 class TurnText:
@@ -40,6 +44,7 @@ class TurnText:
 def _joined(left: str, right: str, joint: str) -> str:
     if not left or not right or left[-1].isspace() or right[0].isspace():
         return left + right
-    if _WITHOUT_SPACES.match(left[-1]) and _WITHOUT_SPACES.match(right[0]):
+    ends = left.rstrip(_OF_ANY)[-1:], right.lstrip(_OF_ANY)[:1]
+    if all(_WITHOUT_SPACES.match(end) for end in ends):
         return left + right
     return left + joint + right

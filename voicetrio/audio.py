@@ -143,6 +143,8 @@ class AudioSink:
         turns = list(self._turns)
         while not self._source_closed and any(turn.queued or not turn._finished for turn in turns):
             await self._writers.park()
+        # Whoever silenced it may have cancelled who waits here in the same step: what was cut off was not heard.
+        await trio.lowlevel.checkpoint_if_cancelled()
 
     def close(self) -> None:
         """Say that no turn will follow.  Idempotent; what is queued can still be taken."""

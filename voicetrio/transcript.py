@@ -75,7 +75,7 @@ class TurnEnded(STTEvent):
 
     Attributes:
         text: all of the turn: as the provider repeats it or, where it does not, the final transcripts since the last
-            end of a turn, joined verbatim if they are pieces of a text or in a script without spaces, as Chinese is,
+            end of a turn, joined verbatim if they are pieces of a text or in Chinese or Japanese, which have no spaces,
             and with one space where neither has one if they are phrases.
     """
 

@@ -30,8 +30,10 @@ class WavWriter:
     def __init__(self, file: str | Path | IO[bytes], fmt: AudioFormat) -> None:
         self.format: AudioFormat = fmt
         self.samples: int = 0
-        # A path that cannot be opened must fail here: half a Wave_write complains again when it is collected.
-        self._file = Path(file).open("wb") if isinstance(file, str | Path) else file  # noqa: SIM115 - see close()
+        self._path = str(file) if isinstance(file, str | Path) else None
+        # A path that cannot be opened must fail here: half a Wave_write complains again when it is collected.  Without
+        # a buffer, which could not be emptied on a full disk, the header can still be completed.
+        self._file = Path(file).open("wb", buffering=0) if isinstance(file, str | Path) else file  # noqa: SIM115 - see close()
         self._owned = self._file is not file
         self._wave = wave.open(self._file, "wb")  # noqa: SIM115 - see close()
         self._wave.setnchannels(fmt.channels)
@@ -43,18 +45,25 @@ class WavWriter:
 
         Raises:
             InputError: if it is no audio, for a frame of another format, or half a sample.
+            OSError: if it cannot be written, such as on a full disk; :meth:`close` then completes what is there.
         """
         pcm = pcm_of(audio, self.format)
         if len(pcm) % self.format.sample_width:
             raise InputError(f"{len(pcm)} bytes are not a whole number of samples")
-        self._wave.writeframesraw(pcm)
+        try:
+            self._wave.writeframesraw(pcm)
+        except OSError as error:
+            error.filename = error.filename or self._path
+            raise
         self.samples += len(pcm) // self.format.sample_width
 
     def close(self) -> None:
         """Complete the header and close the file.  Idempotent."""
-        self._wave.close()
-        if self._owned:
-            self._file.close()
+        try:
+            self._wave.close()
+        finally:
+            if self._owned:
+                self._file.close()
 
     def __enter__(self) -> Self:
         return self

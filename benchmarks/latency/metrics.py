@@ -217,7 +217,7 @@ def _stream(scenario: Scenario, answer: Mapping[str, Any], pcm: bytes, labels: L
         for came, given in zip(times, turn["given_ns"], strict=True):
             first += [(min(came) - given) / 1e6] if came else []
         end += [(max(times[-1]) - turn["given_ns"][-1]) / 1e6] if times[-1] else []
-        gap += [(min(two) - max(one)) / 1e6 for one, two in pairwise(times) if one and two]
+        gap += [max(0, min(two) - max(one)) / 1e6 for one, two in pairwise(times) if one and two]
         wrong.append(missing(names, heard, labels[1]))
     if scenario.name == "sentences":
         return {"sentences.gap_ms": gap, "sentences.missing": wrong}

@@ -16,7 +16,7 @@ MS_PER_CHAR = 57
 SAMPLES_PER_CHAR = 24 * MS_PER_CHAR
 
 MANY_PATIENCE = 2.0
-"""Seconds after which a call hangs, of many sessions: their turns are short, and five seconds for each take minutes."""
+"""Seconds after which a call of many sessions is said to hang: their turns are short, and 5 s for each take minutes."""
 
 _TEXT = "all of this is one sentence that goes on and on so that somebody can cut it off in the midst of it "
 
@@ -131,7 +131,8 @@ def scenarios(*, quick: bool) -> list[Scenario]:
         _interruptions("interrupt", brisk, turns=3 if quick else 4, rounds=rounds, providers=some),
         *others,
         _sentences("stream", burst, turns=2, gap=0.1, rounds=1 if quick else 2, providers=some),
-        _sentences("sentences", burst, turns=4, gap=0.0, rounds=rounds, providers=some),
+        # Whole frames: a frame that held the end of one sentence and the beginning of the next would have no gap in it.
+        _sentences("sentences", {**burst, "ms_per_char": 60}, turns=4, gap=0.0, rounds=rounds, providers=some),
         _receive("paced", paced, sessions=10, characters=14 if quick else 18, rounds=rounds, providers=some),
         _receive("burst", burst, sessions=1, characters=1053, rounds=1 if quick else 3, providers=some),
         *(_many(sessions, providers=some) for sessions in ((20,) if quick else (1, 20, 100, 500))),

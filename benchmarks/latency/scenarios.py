@@ -89,14 +89,13 @@ class Bench:
         await self.runtime.within(1.0, job.done.wait)
         return False
 
-    async def part(self, jobs: list[Job]) -> int:
-        """Wait until sessions that were told to close have closed; how many hung."""
+    async def closed(self, jobs: list[Job]) -> int:
+        """Wait until sessions that were told to close have closed, which is not measured; how many hung."""
         gc.freeze()  # there are clients that collect all garbage for each session that closes: a minute, for 500
-        hung = 0
-        for job in jobs:
-            hung += not await self.finish(job)
-        gc.unfreeze()
-        return hung
+        try:
+            return sum([not await self.finish(job) for job in jobs])
+        finally:
+            gc.unfreeze()
 
     async def sound_of(self, heard: Heard, samples: int) -> None:
         """Wait for the sound of a turn that is over: it may return before its consumer has taken anything."""
@@ -277,7 +276,7 @@ async def _measured(bench: Bench, speakers: list[Callable[[Any, Any, Any], Await
     ]
     await party.gathered(bench.command["timeout"])
     usage = await party.measure(bench.command["timeout"])
-    hung = await bench.part(jobs)
+    hung = await bench.closed(jobs)
     errors = [job.error for job in jobs if job.error]
     return {**usage, "samples": sum(heard), "hung": hung, "errors": errors[:3]}
 
@@ -383,7 +382,7 @@ async def many(bench: Bench) -> dict[str, Any]:
         return {"error": errors[0]}
     enough = now() + int(command["seconds"] * 1e9)
     usage = await party.measure(command["seconds"] + 6 * PATIENCE)
-    await bench.part(jobs)
+    await bench.closed(jobs)
     for record in records:
         record["chunks"] = bench.export(record.pop("heard"))
     return {
@@ -465,7 +464,7 @@ async def idle(bench: Bench) -> dict[str, Any]:
     await runtime.sleep(command["speak"])
     speaking = _footprint(bench)
     over.set()
-    await bench.part(jobs)
+    await bench.closed(jobs)
     errors = [f"only {len(spoken)} of {2 * count} sessions spoke"] if len(spoken) < 2 * count else []
     bytes_, tasks = ((after - begin) / count for after, begin in zip(connected, before, strict=True))
     more_bytes, more_tasks = ((after - begin) / count / 2 for after, begin in zip(speaking, connected, strict=True))

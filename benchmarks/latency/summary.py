@@ -131,6 +131,8 @@ class Comparison:
             if metric.better == "none" or mine == other or math.isnan(mine + other):
                 return "even"
             return "ahead" if (mine < other) == (metric.better == "less") else "behind"
+        if self.theirs.ratio is None and self.theirs.value.value == 0 < self.ours.value.value:
+            return "behind"  # there is no ratio to nothing
         if self.theirs.ratio is None or math.isnan(self.theirs.ratio.low):
             return "even"
         return "ahead" if self.theirs.ratio.high < 1 else "behind" if self.theirs.ratio.low > 1 else "even"

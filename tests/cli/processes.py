@@ -25,7 +25,7 @@ def voicetrio(*arguments, **how):
 
 
 def wait_until(condition, process):
-    """Wait until a process that goes on has got somewhere, as its files tell."""
+    """Wait until a condition holds; fail at once if `process`, which brings it about, ends before."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "nothing happened"

@@ -171,7 +171,7 @@ def test_a_signal_ends_a_single_answer(slow, signum, status):
 def test_an_interrupted_answer_is_told_as_json(slow):
     asked = len(requests(slow))
     with voicetrio("chat", LONG, "--model", "m", "--base-url", slow.url, "--json") as process:
-        wait_until(lambda: len(requests(slow)) > asked, slow.process)
+        wait_until(lambda: len(requests(slow)) > asked, process)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
 

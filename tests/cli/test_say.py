@@ -1,11 +1,12 @@
 """`voicetrio say` against a simulator in another process: real sockets, files, pipes and signals."""
 
 import json
+import os
 import signal
 import socket
 
 import pytest
-from processes import PATIENCE, SAMPLES_PER_CHARACTER, voicetrio, wait_until
+from processes import PATIENCE, SAMPLES_PER_CHARACTER, simulate, voicetrio, wait_until
 
 from voicetrio import FlushMarker, read_wav
 from voicetrio.cli.say import _words_to_speak, mark_sentences
@@ -98,6 +99,50 @@ def test_a_signal_interrupts_the_turn_and_leaves_what_was_spoken(strict_simulato
     assert report["outcome"] == "interrupted"
     assert 0 < report["samples"] <= 8 * SAMPLES_PER_CHARACTER
     assert spoken(wav) == [(0, report["samples"])]
+
+
+def test_a_second_signal_during_the_goodbye_costs_nothing(tmp_path):
+    """The server does not answer a Close, so there is a goodbye of 0.3 s."""
+    wav, log = tmp_path / "out.wav", tmp_path / "log.jsonl"
+    with simulate("deepgram", log, "-O", "speed=1", "-O", "never_close=yes") as simulator:
+
+        def parting():
+            return any(record["data"].get("name") == "never_close" for record in simulator.log())
+
+        with voicetrio("say", "--json", "-o", wav, "--base-url", simulator.url) as process:
+            process.stdin.write(b"A line.\n")
+            process.stdin.flush()
+            wait_until(lambda: wav.exists() and wav.stat().st_size > SAMPLES_PER_CHARACTER, process)
+            process.send_signal(signal.SIGINT)
+            wait_until(parting, process)
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=PATIENCE)
+
+    assert (process.returncode, err) == (143, b"")
+    assert spoken(wav) == [(0, json.loads(out)["samples"])]
+    assert wav.stat().st_size == 44 + 2 * json.loads(out)["samples"]
+
+
+def test_a_pipe_cannot_be_a_wav_file(run, simulator, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    status, out, err = run("say", "Hi", "-o", pipe, "--base-url", simulator.url)
+
+    assert (status, out) == (2, "")
+    assert is_one_complaint(err)
+    assert "is a pipe" in err
+
+
+def test_where_nothing_can_be_written_is_found_out_before_anything_is_said(run, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing" / "out.wav")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for path in ("file/out.wav", "nowhere", "circle", "x" * 300, "."):
+        status, out, err = run("say", "Hi", "-o", tmp_path / path, "--base-url", "ws://127.0.0.1:9")
+
+        assert (status, out) == (2, ""), err
+        assert is_one_complaint(err)
 
 
 def test_a_wrong_key_is_one_line_without_the_key(run, strict_simulator, tmp_path):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
+from threading import Timer
 
 import pytest
 from processes import PATIENCE, simulate, voicetrio, wait_until
@@ -203,12 +204,13 @@ def on_a_terminal(*arguments):
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "PYTHONWARNINGS": "error"}
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
         os.close(theirs)
-        shown = bytearray()
-
+        shown, deadline = bytearray(), Timer(PATIENCE, process.kill)
+        deadline.start()
         with suppress(OSError):  # what a terminal says when nobody has its other side any more
             while more := os.read(ours, 1 << 16):
                 shown.extend(more)
         out = process.stdout.read().decode()
+        deadline.cancel()
     os.close(ours)
     return process.returncode, out, bytes(shown)
 

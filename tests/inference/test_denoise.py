@@ -404,7 +404,7 @@ async def test_a_server_that_never_closes_does_not_hold_up_the_end(autojump_cloc
     "options",
     [
         {"sample_rate": 16_000},
-        {"model_id": "quail-l-16khz"},
+        {"model_id": "quail-l-16khz", "sample_rate": 48_000},
         {"model_id": ""},
         {"fade": 0.15},
         {"fade": -1},
@@ -430,7 +430,7 @@ def test_pieces_must_be_whole_samples(options: dict[str, Any]) -> None:
 
 def test_it_takes_the_originals_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIDEOSDK_AUTH_TOKEN", TOKEN)
-    quail = Denoise.aicoustics(model_id="quail-vf-l-16khz", sample_rate=16_000, channels=1, base_url=None)
+    quail = Denoise.aicoustics(model_id="quail-vf-l-16khz", channels=1, base_url=None)
     assert (quail.provider, quail.chunk_ms, quail.wire_format.sample_rate) == ("aicoustics", 10, 16_000)
     sanas = Denoise.sanas()
     assert (sanas.provider, sanas.model_id, sanas.chunk_ms) == ("sanas", "VI_G_NC3.0", 20)

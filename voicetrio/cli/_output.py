@@ -14,8 +14,17 @@ def check_writable(path: str) -> None:
     Raises:
         click.UsageError: it cannot.
     """
-    file = Path(path).absolute()
-    if not os.access(file if file.exists() else file.parent, os.W_OK) or file.is_dir():
+    try:
+        file = Path(path).resolve()
+        found = file.exists()
+    except OSError as error:  # such as a name that is too long
+        raise click.UsageError(f"{path}: {error.strerror}") from error
+    except RuntimeError as error:  # links in a circle
+        raise click.UsageError(f"{path}: {error}") from error
+    possible = os.access(file, os.W_OK) if found else file.parent.is_dir() and os.access(file.parent, os.W_OK | os.X_OK)
+    if found and (file.is_fifo() or file.is_socket()):
+        raise click.UsageError(f"{path} is a pipe, and a WAV file needs its length in front")
+    if not possible or file.is_dir():
         raise click.UsageError(f"{path} cannot be written")
 
 

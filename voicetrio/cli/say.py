@@ -45,8 +45,8 @@ _SENTENCE_END = re.compile(r"""[.!?…]["'”’)\]]*\s+|[。！？]|\n+""")
 
 @click.command(
     epilog="""Status: 0 spoken; 1 the provider or the way to it failed; 2 wrong usage, option, key or text;
-130 interrupted by Ctrl-C. What came before an error or Ctrl-C is in the file, which is valid; it is left
-alone where nothing came.
+130 interrupted by Ctrl-C. What came before an error or Ctrl-C is in the file, which is valid. Where
+nothing came, a file that is there is left alone, and none is made.
 
 The key is read from the environment (such as DEEPGRAM_API_KEY, VIDEOSDK_AUTH_TOKEN) or from --api-key-file."""
 )
@@ -93,15 +93,17 @@ def say(
     options = make(kind, [*pairs, *given_options(kind, model, base_url, api_key_file)])
     fmt = AudioFormat(options.audio_format.sample_rate if rate is None else rate, options.audio_format.channels)
     words = _words_to_speak(text, file)
-    with _open_output(output, fmt) as write:
-        speech = _Speech(options, voice, fmt)
-        trio.run(speech.run, words, write)
+    if output not in (None, "-"):
+        check_writable(output)
+    speech = _Speech(options, voice, fmt)
+    trio.run(speech.run, words, output)
     synthesis = speech.result()
+    written = output if speech.written else None
     if as_json:
-        report = _report(options, synthesis, speech.connections, output, fmt)
+        report = _report(options, synthesis, speech.connections, written, fmt)
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
-        _print_summary(synthesis, output)
+        _print_summary(synthesis, written)
     return 0 if speech.signal is None else status_of(speech.signal)
 
 
@@ -177,7 +179,6 @@ def _open_output(where: str | None, fmt: AudioFormat) -> Generator[Write, None, 
     elif where == "-":
         yield _write_to_stdout
     else:
-        check_writable(where)
         with ExitStack() as stack:
             wav: WavWriter | None = None
 
@@ -234,13 +235,15 @@ class _Speech:
             raise InputError("there is nothing to speak in this text")
         return self._synthesis
 
-    async def run(self, text: Text, write: Write) -> None:
+    async def run(self, text: Text, output: str | None) -> None:
         """Speak; what came before a failure or a signal is written all the same."""
         sink, source = open_audio_sink(self._format.sample_rate, self._format.channels)
-        with trio.open_signal_receiver(*ENDING) as signals:
+        # A second signal may come while the session says goodbye: until then somebody must hear it, and when the
+        # receiver is left and it ends the process, the file must be whole.
+        with trio.open_signal_receiver(*ENDING) as signals, _open_output(output, self._format) as write:
             async with (
-                self._provider.open(sink) as session,
                 open_plain_nursery("all is written") as nursery,
+                self._provider.open(sink) as session,
             ):
                 nursery.start_soon(self._interrupt_on_signal, signals, session)
                 nursery.start_soon(self._synthesize, session, sink, text)
@@ -306,7 +309,8 @@ def _report(
 def _print_summary(synthesis: Synthesis, where: str | None) -> None:
     """What happened, for people: on standard error, because standard output may be the audio."""
     timeline = synthesis.timeline
-    table = Table(title=f"turn {synthesis.outcome}: {synthesis.samples} samples, {synthesis.seconds:.3f} s → {where}")
+    title = f"turn {synthesis.outcome}: {synthesis.samples} samples, {synthesis.seconds:.3f} s"
+    table = Table(title=title if where is None else f"{title} → {where}")
     table.add_column("station")
     table.add_column("since the station before (ms)", justify="right")
     table.add_column("since the call (ms)", justify="right")

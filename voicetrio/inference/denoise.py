@@ -38,6 +38,11 @@ _MOST_DIGITS = 20
 _MODEL_RATE = re.compile(r"-(\d+)khz$")
 
 
+def _rate_of(model_id: str) -> int:
+    model = _MODEL_RATE.search(model_id)
+    return 48_000 if model is None else int(model[1]) * 1000
+
+
 @attrs.frozen(kw_only=True)
 class Denoise(DenoiseProvider):
     """Options of denoising over the inference gateway; :meth:`aicoustics` and :meth:`sanas` know their vendors.
@@ -81,7 +86,7 @@ class Denoise(DenoiseProvider):
         cls,
         *,
         model_id: str = "sparrow-xxs-48khz",
-        sample_rate: int = 48_000,
+        sample_rate: int | None = None,
         channels: int = 1,
         chunk_ms: int = 10,
         base_url: str | None = None,
@@ -91,7 +96,7 @@ class Denoise(DenoiseProvider):
 
         Args:
             model_id: such as ``"sparrow-xxs-48khz"``, ``"sparrow-l-48khz"``, ``"quail-vf-l-16khz"``.
-            sample_rate: that of the model, in Hz.
+            sample_rate: that of the model, in Hz; None for what its name says, or else 48000.
             channels: of the audio.
             chunk_ms: milliseconds of audio in a message.
             base_url: where the gateway is; None for VideoSDK's own.
@@ -100,7 +105,7 @@ class Denoise(DenoiseProvider):
         return cls(
             provider="aicoustics",
             model_id=model_id,
-            sample_rate=sample_rate,
+            sample_rate=_rate_of(model_id) if sample_rate is None else sample_rate,
             channels=channels,
             chunk_ms=chunk_ms,
             base_url=base_url,
