@@ -35,12 +35,13 @@ from ._gateway import (
 # Whatever rate is declared to Sanas, what it takes and gives is this (the gateway's client 1.0.30).
 _SANAS = AudioFormat(48_000, 2)
 _MOST_DIGITS = 20
-_MODEL_RATE = re.compile(r"-(\d+)khz$")
+_MODEL_RATE = re.compile(r"-(\d{1,3})khz$")
 
 
-def _rate_of(model_id: str) -> int:
-    model = _MODEL_RATE.search(model_id)
-    return 48_000 if model is None else int(model[1]) * 1000
+def _rate_of(model_id: object) -> int | None:
+    """The rate that a model's name tells, in Hz, if it does."""
+    model = _MODEL_RATE.search(model_id) if isinstance(model_id, str) else None
+    return None if model is None else int(model[1]) * 1000
 
 
 @attrs.frozen(kw_only=True)
@@ -74,9 +75,9 @@ class Denoise(DenoiseProvider):
 
     def __attrs_post_init__(self) -> None:
         AudioFormat(self.sample_rate, self.channels)
-        model = _MODEL_RATE.search(self.model_id) if self.provider == "aicoustics" else None
-        if model is not None and int(model[1]) * 1000 != self.sample_rate:
-            raise ConfigurationError(f"{self.model_id} takes {model[1]} kHz, not {self.sample_rate} Hz")
+        rate = _rate_of(self.model_id) if self.provider == "aicoustics" else None
+        if rate is not None and rate != self.sample_rate:
+            raise ConfigurationError(f"{self.model_id} takes {rate} Hz, not {self.sample_rate}")
         if self.wire_format.sample_rate * self.chunk_ms % 1000 or self.chunk_ms > 1000:
             raise ConfigurationError(f"chunk_ms={self.chunk_ms} is no whole number of samples, or more than a second")
         self._endpoint()
@@ -105,7 +106,7 @@ class Denoise(DenoiseProvider):
         return cls(
             provider="aicoustics",
             model_id=model_id,
-            sample_rate=_rate_of(model_id) if sample_rate is None else sample_rate,
+            sample_rate=(_rate_of(model_id) or 48_000) if sample_rate is None else sample_rate,
             channels=channels,
             chunk_ms=chunk_ms,
             base_url=base_url,
