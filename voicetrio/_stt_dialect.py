@@ -55,8 +55,8 @@ class STTDialect(LinkDialect, abc.ABC):
 
     Attributes:
         keepalive: seconds without audio after which silence is sent; None for never.
-        joint: what belongs between two final transcripts of a turn where neither has a space, but in Chinese and
-            Japanese: nothing (``""``) if they are pieces of a text, verbatim, and ``" "`` if they are phrases.  The
+        joint: what belongs between two final transcripts of a turn where neither has a space: nothing (``""``) if they
+            are pieces of a text, verbatim, and ``" "`` if they are phrases, but for those in Chinese and Japanese.  The
             session then gives each ``TurnEnded`` without a text the text of the turn.  None if the provider tells that
             itself, or knows no turns.
     """

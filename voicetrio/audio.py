@@ -137,7 +137,8 @@ class AudioSink:
     async def drained(self) -> None:
         """Wait until everything that was asked for so far has been taken, or silenced.
 
-        What an attached device still holds is not waited for.  Cancelling it has no effect on the audio.
+        What an attached device still holds is not waited for.  Cancelling it has no effect on the audio.  Cancelled by
+        whoever silenced the audio, it does not return as if that had been taken.
         """
         await trio.lowlevel.checkpoint()
         turns = list(self._turns)
