@@ -135,7 +135,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
         _sentences("sentences", {**burst, "ms_per_char": 60}, turns=4, gap=0.0, rounds=rounds, providers=some),
         _receive("paced", paced, sessions=10, characters=14 if quick else 18, rounds=rounds, providers=some),
         _receive("burst", burst, sessions=1, characters=1053, rounds=1 if quick else 3, providers=some),
-        *(_many(sessions, providers=some) for sessions in ((20,) if quick else (1, 20, 100, 500))),
+        *(_many(sessions, providers=few if quick else some) for sessions in ((20,) if quick else (1, 20, 100, 500))),
         Scenario(
             name="idle",
             do="idle",
@@ -148,7 +148,7 @@ def scenarios(*, quick: bool) -> list[Scenario]:
                 "speak": 1.0,
             },
             rounds=1,
-            providers=some,
+            providers=few if quick else some,
             fresh=True,
         ),
         Scenario(
