@@ -202,12 +202,12 @@ class Ledger:
     def cut(self, cut: Interruption, *, by_scope: bool = False) -> None:
         """Turns were silenced in this very step, or by a deadline in the one that woke us.
 
-        Scopes that are cancelled close together make one interruption, which is reported for each of them.
+        An interruption also tells of calls whose scopes were cancelled just before, until each has returned.
         """
         heard = converted = new = 0
         for number in cut.turns:
             turn = self.turns[number]
-            if turn.counted and not by_scope:
+            if turn.counted and not by_scope and turn.returned.is_set():
                 self.found("account", f"turn {number} was interrupted twice")
             elif not turn.counted:
                 turn.silenced = turn.counted = True

@@ -284,10 +284,6 @@ class _Session:
     def _find_cut(self, turn: Spoken, number: int) -> None:
         """The call was cancelled by nobody here, that is by a deadline, or when its end had already come."""
         cut = self._tts.last_interruption
-        if cut is not None and cut.turns[0] > number:
-            # Another call was cancelled before this one's task could look: only the audio can still be compared.
-            turn.silenced = turn.counted = turn.cut_short = True
-            return
         if cut is None or number not in cut.turns:
             self._ledger.found("account", f"turn {number} was cancelled, and left {cut}", turn.run)
             return

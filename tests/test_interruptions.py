@@ -58,6 +58,54 @@ async def test_calls_cancelled_at_once_are_one_interruption(autojump_clock):
             assert it.tts.last_interruption.turns == turns
 
 
+async def test_an_interruption_tells_of_a_call_that_was_cancelled_just_before(autojump_clock):
+    """Its caller has had no step to look since."""
+    found, scope = [], trio.CancelScope()
+
+    async def speak():
+        with scope:
+            await it.tts.synthesize(LONG)
+        found.append(it.tts.last_interruption)
+
+    async with talk() as it:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(it.tts.synthesize, LONG)
+            await trio.sleep(0.6)
+            nursery.start_soon(speak)
+            await trio.sleep(0.1)
+            scope.cancel()
+            assert it.tts.last_interruption.turns == (2,)
+            cut = it.tts.interrupt()
+            assert it.tts.interrupt() is None
+        assert cut.turns == (1, 2)
+        assert cut.samples_heard > 0
+        assert found == [cut]
+        await it.tts.synthesize("Hello there.")
+        assert it.tts.interrupt().turns == (3,)
+
+
+async def test_each_cancelled_call_finds_itself_in_the_interruption(autojump_clock):
+    """Though the caller of another may have run before it, and a third is silenced then."""
+    first, second, found = trio.CancelScope(), trio.CancelScope(), {}
+
+    async def speak(number, scope):
+        with scope:
+            await it.tts.synthesize(LONG)
+        found[number] = it.tts.last_interruption.turns
+        it.tts.interrupt()  # silences the third, if nobody has
+
+    async with talk() as it, trio.open_nursery() as nursery:
+        for number, scope in enumerate((first, second, trio.CancelScope()), start=1):
+            nursery.start_soon(speak, number, scope)
+            await trio.sleep(0.1)
+        first.cancel()
+        second.cancel()
+    assert found.keys() == {1, 2, 3}
+    assert 1 in found[1]
+    assert 2 in found[2]
+    assert 3 in found[3]
+
+
 @pytest.mark.parametrize("_again", range(10))
 async def test_an_interrupted_turn_has_its_request_id(autojump_clock, _again):
     """Whichever of its tasks trio runs first."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._realtime_events import RealtimeEvent, ReplyEnded, ReplyInterrupted, ReplyStarted
-from ._realtime_reply import Reply, interruption
+from ._realtime_reply import RealtimeReply, Reply, interruption
 from ._realtime_tools import ToolDesk
 from ._realtime_uplink import RealtimeLink, Uplink
 from .audio import AudioSink
@@ -64,7 +64,7 @@ class Floor:
         self._line: list[Reply] = []  # of calls of say(), until all of the reply has come
         self._pending: list[Reply] = []  # asked for, and not begun
         self._replies: list[Reply] = []  # begun, and perhaps still heard
-        self._abandoned: list[Reply] = []
+        self._abandoned: list[Reply] = []  # their callers have not run since they were cancelled
         self._changed = trio.lowlevel.ParkingLot()
 
     @property
@@ -108,10 +108,15 @@ class Floor:
         self._pending.append(reply)
         self._expect(reply)
 
-    def enter_line(self, reply: Reply) -> None:
-        """Ask for it when it is its turn: behind all that was asked for so far."""
+    async def say(self, reply: Reply) -> RealtimeReply:
+        """Ask for it when it is its turn, behind all that was asked for so far, and wait for its outcome."""
         self._line.append(reply)
         self._nursery.start_soon(self._ask_in_turn, reply)
+        try:
+            return await reply.wait()
+        finally:
+            if reply in self._abandoned:
+                self._abandoned.remove(reply)
 
     async def _ask_in_turn(self, reply: Reply) -> None:
         try:
@@ -122,7 +127,6 @@ class Floor:
         except VoiceTrioError as error:
             reply.fail(error)
         finally:
-            self._abandoned = []
             self._line.remove(reply)
             self._changed.unpark_all()
 
@@ -224,7 +228,7 @@ class Floor:
 
     def interrupt(self) -> Interruption | None:
         """Silence all replies, those in line too; None if there was none, or one is uninterruptible."""
-        replies = [*self._under_way(), *(reply for reply in self._line if not reply.begun)]
+        replies = [*self._under_way(), *(reply for reply in self._line if not (reply.begun or reply.over))]
         replies = list(dict.fromkeys(replies))
         if not replies or not all(reply.interruptible for reply in replies):
             return None
@@ -233,7 +237,7 @@ class Floor:
         self._silence(replies)
         if coming or asked:
             self._uplink.cancel(asked)
-        return self._note(interruption(replies), by_user=False)
+        return self._note(replies, by_user=False)
 
     def barge_in(self) -> None:
         """The provider has heard the user and broken off: what is queued is not to be heard either."""
@@ -242,7 +246,7 @@ class Floor:
             self.end(cut_short=True)
         self._silence(heard)
         if heard:
-            self._note(interruption(heard), by_user=True)
+            self._note(heard, by_user=True)
 
     def _abandon(self, reply: Reply) -> None:
         """A scope around the caller was cancelled.  Runs inside of that cancel(): synchronous, and raises nothing."""
@@ -252,9 +256,8 @@ class Floor:
         self._silence([reply])
         if asked or coming:
             self._uplink.cancel(int(asked))
-        # One cancel() may reach several calls, in any order; before their tasks have run it is one interruption.
-        self._abandoned = sorted([*self._abandoned, reply], key=lambda reply: reply.number or math.inf)
-        self._note(interruption(self._abandoned), by_user=False)
+        self._abandoned.append(reply)
+        self._note([], by_user=False)
 
     def _silence(self, replies: Sequence[Reply]) -> None:
         for reply in reversed(replies):  # the newest first: a device drops from the end of what it holds
@@ -264,8 +267,13 @@ class Floor:
                 self._pending.remove(reply)
             reply.silence()
 
-    def _note(self, cut: Interruption, *, by_user: bool) -> Interruption:
-        self.last_interruption = cut
+    def _note(self, replies: list[Reply], *, by_user: bool) -> Interruption:
+        """Tell of replies silenced now, and of those whose callers were cancelled and have had no step to look since.
+
+        One cancel() may reach several calls, in any order, and another interruption may come before they run.
+        """
+        silenced = sorted([*self._abandoned, *replies], key=lambda reply: reply.number or math.inf)
+        cut = self.last_interruption = interruption(silenced)
         self._tell(ReplyInterrupted(cut, by_user))
         return cut
 

@@ -298,8 +298,7 @@ class RealtimeSession:
         """
         reply = self._new_reply(text, interruptible=interruptible)
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._floor.enter_line(reply)
-        return await reply.wait()
+        return await self._floor.say(reply)
 
     async def send_tool_output(self, call: ToolCall, output: str) -> None:
         """Tell the model what came of a call of a tool that the session has no function for.

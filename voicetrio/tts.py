@@ -215,7 +215,7 @@ class TTSSession:
         self._own_policy = provider._policy()
         self._pools: LinkPools[TTSDialect] = LinkPools(nursery, provider.name, self._own_policy)
         self._turns: list[Turn] = []  # not over, or perhaps still heard
-        self._abandoned: list[Turn] = []
+        self._abandoned: list[Turn] = []  # their callers have not run since they were cancelled
         self._line: list[Turn] = []
         self._line_moved = trio.lowlevel.ParkingLot()
         self._attempts: dict[int, Attempt] = {}
@@ -286,7 +286,8 @@ class TTSSession:
         try:
             return await turn.wait()
         finally:
-            self._abandoned = []
+            if turn in self._abandoned:
+                self._abandoned.remove(turn)
 
     def interrupt(self) -> Interruption | None:
         """Silence everything that was asked for so far: the turn being spoken, those in line, and what is still queued.
@@ -295,17 +296,15 @@ class TTSSession:
         callers get the outcome ``"interrupted"``.  The next turn can start at once.
 
         Returns:
-            What was cut off; None if there was nothing to silence.
+            What was cut off, together with calls cancelled by a scope whose tasks have not run since; None if there
+            was nothing to silence.
         """
         self._forget_silent()
         turns, self._turns = self._turns, []
         # The newest first: a device drops from the end of what it holds.
         for turn in reversed(turns):
             self._fence(turn)
-        if not turns:
-            return None
-        self.last_interruption = interruption(turns)
-        return self.last_interruption
+        return self._note(turns) if turns else None
 
     # -- the life of a turn ------------------------------------------------------------------------------------------
 
@@ -314,9 +313,17 @@ class TTSSession:
         if turn.audio.fenced:
             return
         self._fence(turn)
-        # One cancel() may reach several calls, in any order; before one of them has run it is one interruption.
-        self._abandoned = sorted([*self._abandoned, turn], key=lambda turn: turn.number)
-        self.last_interruption = interruption(self._abandoned)
+        self._abandoned.append(turn)
+        self._note([])
+
+    def _note(self, turns: list[Turn]) -> Interruption:
+        """Tell of turns silenced now, and of those whose callers were cancelled and have had no step to look since.
+
+        One cancel() may reach several calls, in any order, and another interruption may come before they run.
+        """
+        silenced = sorted([*self._abandoned, *turns], key=lambda turn: turn.number)
+        self.last_interruption = interruption(silenced)
+        return self.last_interruption
 
     def _fence(self, turn: Turn) -> None:
         attempt = self._attempts.pop(turn.number, None)

@@ -139,7 +139,8 @@ class Interruption:
 
     Attributes:
         turn: the turn that was being heard: the earliest of those interrupted.
-        turns: all turns interrupted at once, in order.
+        turns: all turns interrupted at once, in order; calls that a scope cancels are among those of a next one, too,
+            until their own task has run, so that each finds itself in the session's `last_interruption`.
         samples_heard: of `turn`, at the sink's rate, per channel.
         samples_dropped: of all `turns`: samples that had arrived and were not heard.
         seconds_heard: how long `samples_heard` last.

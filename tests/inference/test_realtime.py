@@ -644,6 +644,49 @@ async def test_one_cancel_of_many_calls_is_one_interruption(autojump_clock):
         assert (await it.session.say("Go on.")).outcome == "completed"
 
 
+async def test_an_interruption_tells_of_a_call_that_was_cancelled_just_before(autojump_clock):
+    """Its caller has had no step to look since."""
+    found, scope = [], trio.CancelScope()
+
+    async def say(scope):
+        with scope:
+            await it.session.say(TEXT * 9)
+        found.append(it.session.last_interruption)
+
+    async with talking() as it:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(say, scope)
+            await trio.sleep(0.2)
+            nursery.start_soon(say, trio.CancelScope())
+            await trio.sleep(0.1)
+            scope.cancel()
+            cut = it.session.interrupt()
+            assert it.session.interrupt() is None
+        assert cut.turns == (1,)
+        assert cut.samples_heard == it.samples(1) > 0
+        assert found == [cut, cut]
+        assert (await it.session.say("Go on.")).turn == 2
+        assert it.session.interrupt().turns == (2,)
+
+
+async def test_what_a_scope_has_cancelled_is_not_uninterruptible_any_more(autojump_clock):
+    async with talking() as it:
+        scope = trio.CancelScope()
+
+        async def say():
+            with scope:
+                await it.session.say(TEXT, interruptible=False)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(it.session.say, TEXT * 9)
+            await trio.sleep(0.2)
+            nursery.start_soon(say)
+            await trio.sleep(0.1)
+            assert it.session.interrupt() is None
+            scope.cancel()
+            assert it.session.interrupt().turns == (1,)
+
+
 # ---- failures
 
 
