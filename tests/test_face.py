@@ -6,16 +6,17 @@ import sys
 import pytest
 
 import voicetrio
-from voicetrio import inference
+from voicetrio import inference, simulators
 
 
-def test_every_name_of_the_face_is_there():
-    names = [name for home in voicetrio._HOMES.values() for name in home]
+@pytest.mark.parametrize("package", [voicetrio, inference, simulators])
+def test_every_name_of_the_face_is_there(package):
+    names = [name for home in package._HOMES.values() for name in home]
 
-    assert sorted(names) == sorted(voicetrio.__all__)
+    assert sorted(names) == sorted(package.__all__)
     for name in names:
-        assert getattr(voicetrio, name).__name__ == name
-        assert name in dir(voicetrio)
+        assert getattr(package, name).__name__ in (name, "SimulatorOptions")
+        assert name in dir(package)
 
 
 def test_what_every_program_writes_down_is_there():
@@ -26,6 +27,7 @@ def test_what_every_program_writes_down_is_there():
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no_such_name"):
         voicetrio.no_such_name  # noqa: B018
+    assert not hasattr(simulators, "no_such_name")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,14 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
         ("import voicetrio.testing.plugin", {"trio", "numpy", "httpx", "click", "rich"}),
         ("from voicetrio import DeepgramTTS, open_audio_sink", {"click", "rich", "pytest", "hypothesis", "scipy"}),
         ("from voicetrio import *", {"click", "rich", "pytest", "hypothesis", "scipy", "httpx", "trio_websocket"}),
-        ("import voicetrio.simulators", {"click", "rich", "pytest", "trustme", "cryptography"}),
+        ("import voicetrio.simulators", {"trio", "numpy"}),
+        (
+            "from voicetrio.simulators import *",
+            {"click", "rich", "pytest", "trustme", "cryptography", "voicetrio.tts", "voicetrio._link"},
+        ),
+        ("from voicetrio.simulators import LMNTSimulator", {"voicetrio.simulators.cartesia", "httpx"}),
+        ("from voicetrio.cli import _application", {"numpy", "rich"}),
+        ("from voicetrio.cli import say, _registry", {"httpx", "voicetrio.deepgram", "voicetrio.simulators.deepgram"}),
     ],
 )
 def test_importing_it_stays_light(statement, absent):

@@ -5,8 +5,9 @@ provider.open(sink) as session`` owns a nursery, its connections and all tasks; 
 ``session.synthesize()`` silences the turn, exactly, and the next one starts on a warm connection.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._lazy import import_lazily
 
 if TYPE_CHECKING:
     from ._completions import Usage
@@ -114,14 +115,4 @@ _HOMES = {
     "wav": ("WavWriter", "read_wav"),
 }
 
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
-            return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+import_lazily(__name__, _HOMES)

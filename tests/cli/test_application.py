@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_the_extra_one_line_says_what_to_install(missing):
     program = f"import sys; sys.modules[{missing!r}] = None; from voicetrio.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program, "say", "--help"], capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"voicetrio: {missing} is missing: pip install 'voicetrio[cli]'\n"

@@ -349,7 +349,7 @@ def test_simulators_import_nothing_of_the_client_side():
     for module in Path(simulators.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(module.read_text())):
             if isinstance(node, ast.ImportFrom):
-                assert node.level <= 1, module
+                assert node.level <= 1 or node.module == "_lazy", module  # which knows of neither
                 assert not (node.level == 0 and node.module.startswith("voicetrio")), module
             elif isinstance(node, ast.Import):
                 assert not any(name.name.startswith("voicetrio") for name in node.names), module

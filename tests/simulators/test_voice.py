@@ -12,8 +12,8 @@ import pytest
 import trio
 import trio.testing
 
-from voicetrio.simulators import _voice
-from voicetrio.simulators._voice import EspeakVoice, VoiceError, _words
+from voicetrio.simulators import EspeakVoice, VoiceError, _voice
+from voicetrio.simulators._voice import _words
 
 TEXT = "Hello from trio. Don't forget the second sentence!"
 

@@ -15,12 +15,14 @@ def main() -> NoReturn:
     """Run the command and end the process with its status, see ``voicetrio --help``."""
     try:
         from ._application import run
+
+        status = run()
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in _EXTRA:
             raise
         sys.stderr.write(f"voicetrio: {missing} is missing: pip install 'voicetrio[cli]'\n")
         sys.exit(2)
-    except KeyboardInterrupt:  # while the imports took their time
+    except KeyboardInterrupt:  # before the command could answer it
         sys.exit(130)
-    sys.exit(run())
+    sys.exit(status)

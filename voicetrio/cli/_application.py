@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
 from .. import __version__
 from ..errors import AuthenticationError, BadRequest, ConfigurationError, InputError, VoiceTrioError
-from ..simulators._voice import VoiceError
+from ..simulators import VoiceError
 from ._status import FAILED, INTERRUPTED, USAGE
-from .bench import bench
-from .chat import chat
-from .demo import demo
-from .denoise import denoise
-from .say import say
-from .simulate import simulate
-from .transcribe import transcribe
+
+_COMMANDS = ("bench", "chat", "demo", "denoise", "say", "simulate", "transcribe")
 
 # Doing the same again gives the same: whoever called has to change something first.
 _CALLERS_MOVE = (ConfigurationError, InputError, AuthenticationError, BadRequest)
 
 
+class _Commands(click.Group):
+    """Each command is a module of its own, and is imported when it is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - they are the same in any context
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{cmd_name}", __package__), cmd_name)
+        return command
+
+
 @click.group(
+    cls=_Commands,
     no_args_is_help=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
@@ -35,10 +46,6 @@ An error is one line on stderr.""",
 @click.version_option(__version__, prog_name="voicetrio")
 def _commands() -> None:
     """Realtime speech on trio."""
-
-
-for _command in (say, transcribe, denoise, chat, simulate, demo, bench):
-    _commands.add_command(_command)
 
 
 def run(arguments: list[str] | None = None) -> int:

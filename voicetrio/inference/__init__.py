@@ -4,8 +4,9 @@ The token is the argument `token` or the environment variable ``VIDEOSDK_AUTH_TO
 it is percent-encoded there and shown nowhere.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import import_lazily
 
 if TYPE_CHECKING:
     from .denoise import Denoise
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LLM", "STT", "TTS", "Denoise", "Realtime"]
 
+_HOMES = {"denoise": ("Denoise",), "llm": ("LLM",), "realtime": ("Realtime",), "stt": ("STT",), "tts": ("TTS",)}
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f".{name.lower()}", __name__), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+import_lazily(__name__, _HOMES)

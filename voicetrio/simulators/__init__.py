@@ -8,46 +8,96 @@ the same provider can be pointed at it::
         await trio.sleep_forever()
 """
 
-from ._certificate import Certificate as Certificate
-from ._certificate import throw_away_certificate as throw_away_certificate
-from ._faults import Faults as Faults
-from ._options import Options as Options
-from ._options import SimulatorOptions as SimulatorOptions
-from ._options import parse_pairs as parse_pairs
-from ._server import Connection as Connection
-from ._server import Segment as Segment
-from ._server import Server as Server
-from ._server import Simulator as Simulator
-from ._speaker import SpeechOptions as SpeechOptions
-from ._speaker import SpeechSimulator as SpeechSimulator
-from ._speech import Speech as Speech
-from ._speech import SpokenWord as SpokenWord
-from ._speech import Voice as Voice
-from ._voice import EspeakVoice as EspeakVoice
-from ._voice import VoiceError as VoiceError
-from ._websocket import Closing as Closing
-from ._websocket import WebSocketPeer as WebSocketPeer
-from ._websocket import close_after as close_after
-from ._wire import Disconnected as Disconnected
-from .cartesia import CartesiaOptions as CartesiaOptions
-from .cartesia import CartesiaSimulator as CartesiaSimulator
-from .cartesia_api import CartesiaAPIOptions as CartesiaAPIOptions
-from .cartesia_api import CartesiaAPISimulator as CartesiaAPISimulator
-from .cartesia_stt import CartesiaSTTOptions as CartesiaSTTOptions
-from .cartesia_stt import CartesiaSTTSimulator as CartesiaSTTSimulator
-from .cartesia_stt import Cue as Cue
-from .chat import ChatOptions as ChatOptions
-from .chat import ChatReply as ChatReply
-from .chat import ChatSimulator as ChatSimulator
-from .chat import ScriptedCall as ScriptedCall
-from .deepgram import DeepgramOptions as DeepgramOptions
-from .deepgram import DeepgramSimulator as DeepgramSimulator
-from .gateway import GatewayOptions as GatewayOptions
-from .gateway import GatewaySimulator as GatewaySimulator
-from .lmnt import LMNTOptions as LMNTOptions
-from .lmnt import LMNTSimulator as LMNTSimulator
-from .smallest import SmallestOptions as SmallestOptions
-from .smallest import SmallestSimulator as SmallestSimulator
-from .tagged import Run as Run
-from .tagged import read_tags as read_tags
-from .tagged import tagged_pcm as tagged_pcm
+from typing import TYPE_CHECKING
+
+from .._lazy import import_lazily
+
+if TYPE_CHECKING:
+    from ._certificate import Certificate, throw_away_certificate
+    from ._faults import Faults
+    from ._options import Options, SimulatorOptions, parse_pairs
+    from ._server import Connection, Segment, Server, Simulator
+    from ._speaker import SpeechOptions, SpeechSimulator
+    from ._speech import Speech, SpokenWord, Voice, VoiceError
+    from ._voice import EspeakVoice
+    from ._websocket import Closing, WebSocketPeer, close_after
+    from ._wire import Disconnected
+    from .cartesia import CartesiaOptions, CartesiaSimulator
+    from .cartesia_api import CartesiaAPIOptions, CartesiaAPISimulator
+    from .cartesia_stt import CartesiaSTTOptions, CartesiaSTTSimulator, Cue
+    from .chat import ChatOptions, ChatReply, ChatSimulator, ScriptedCall
+    from .deepgram import DeepgramOptions, DeepgramSimulator
+    from .gateway import GatewayOptions, GatewaySimulator
+    from .lmnt import LMNTOptions, LMNTSimulator
+    from .smallest import SmallestOptions, SmallestSimulator
+    from .tagged import Run, read_tags, tagged_pcm
+
+__all__ = [
+    "CartesiaAPIOptions",
+    "CartesiaAPISimulator",
+    "CartesiaOptions",
+    "CartesiaSTTOptions",
+    "CartesiaSTTSimulator",
+    "CartesiaSimulator",
+    "Certificate",
+    "ChatOptions",
+    "ChatReply",
+    "ChatSimulator",
+    "Closing",
+    "Connection",
+    "Cue",
+    "DeepgramOptions",
+    "DeepgramSimulator",
+    "Disconnected",
+    "EspeakVoice",
+    "Faults",
+    "GatewayOptions",
+    "GatewaySimulator",
+    "LMNTOptions",
+    "LMNTSimulator",
+    "Options",
+    "Run",
+    "ScriptedCall",
+    "Segment",
+    "Server",
+    "Simulator",
+    "SimulatorOptions",
+    "SmallestOptions",
+    "SmallestSimulator",
+    "Speech",
+    "SpeechOptions",
+    "SpeechSimulator",
+    "SpokenWord",
+    "Voice",
+    "VoiceError",
+    "WebSocketPeer",
+    "close_after",
+    "parse_pairs",
+    "read_tags",
+    "tagged_pcm",
+    "throw_away_certificate",
+]
+
+# A program that plays one provider needs no other: each module is imported when a name of it is first asked for.
+_HOMES = {
+    "_certificate": ("Certificate", "throw_away_certificate"),
+    "_faults": ("Faults",),
+    "_options": ("Options", "SimulatorOptions", "parse_pairs"),
+    "_server": ("Connection", "Segment", "Server", "Simulator"),
+    "_speaker": ("SpeechOptions", "SpeechSimulator"),
+    "_speech": ("Speech", "SpokenWord", "Voice", "VoiceError"),
+    "_voice": ("EspeakVoice",),
+    "_websocket": ("Closing", "WebSocketPeer", "close_after"),
+    "_wire": ("Disconnected",),
+    "cartesia": ("CartesiaOptions", "CartesiaSimulator"),
+    "cartesia_api": ("CartesiaAPIOptions", "CartesiaAPISimulator"),
+    "cartesia_stt": ("CartesiaSTTOptions", "CartesiaSTTSimulator", "Cue"),
+    "chat": ("ChatOptions", "ChatReply", "ChatSimulator", "ScriptedCall"),
+    "deepgram": ("DeepgramOptions", "DeepgramSimulator"),
+    "gateway": ("GatewayOptions", "GatewaySimulator"),
+    "lmnt": ("LMNTOptions", "LMNTSimulator"),
+    "smallest": ("SmallestOptions", "SmallestSimulator"),
+    "tagged": ("Run", "read_tags", "tagged_pcm"),
+}
+
+import_lazily(__name__, _HOMES)

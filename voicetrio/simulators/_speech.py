@@ -6,7 +6,11 @@ from typing import NamedTuple, Protocol
 
 import attrs
 
-__all__ = ["Speech", "SpokenWord", "Voice"]
+__all__ = ["Speech", "SpokenWord", "Voice", "VoiceError"]
+
+
+class VoiceError(RuntimeError):
+    """The voice cannot speak: espeak-ng is not installed, does not know the voice, or its process is gone."""
 
 
 class SpokenWord(NamedTuple):

@@ -14,7 +14,7 @@ import samplerate
 import trio
 
 from ._espeak_worker import ANSWER, REQUEST
-from ._speech import Speech, SpokenWord
+from ._speech import Speech, SpokenWord, VoiceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,10 +32,6 @@ _WRITE_DEADLINE = 5.0
 _END_DEADLINE = 5.0
 _RECEIVE_SIZE = 256 * 1024
 _GONE = "the espeak-ng worker has died, or its block was left"
-
-
-class VoiceError(RuntimeError):
-    """The voice cannot speak: espeak-ng is not installed, does not know the voice, or its process is gone."""
 
 
 class EspeakVoice:
