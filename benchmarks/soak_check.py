@@ -202,12 +202,12 @@ class Ledger:
     def cut(self, cut: Interruption, *, by_scope: bool = False) -> None:
         """Turns were silenced in this very step, or by a deadline in the one that woke us.
 
-        An interruption also tells of calls whose scopes were cancelled just before, until each has returned.
+        What a session tells of its latest one includes those just before it, until each call has returned.
         """
         heard = converted = new = 0
         for number in cut.turns:
             turn = self.turns[number]
-            if turn.counted and not by_scope and turn.returned.is_set():
+            if turn.counted and not by_scope:
                 self.found("account", f"turn {number} was interrupted twice")
             elif not turn.counted:
                 turn.silenced = turn.counted = True

@@ -278,18 +278,28 @@ class _Session:
                 turn.synthesis = await self._tts.synthesize(_stream(chunks) if len(chunks) > 1 else turn.text)
         finally:
             turn.returned.set()
-        if turn.scope.cancelled_caught and turn.audio is not None and not turn.counted:
+        if turn.audio is None:
+            return
+        if turn.scope.cancelled_caught and not turn.counted:
             self._find_cut(turn, turn.audio.number)
+        elif turn.cut_short:
+            self._check_told(turn, turn.audio.number)
 
     def _find_cut(self, turn: Spoken, number: int) -> None:
         """The call was cancelled by nobody here, that is by a deadline, or when its end had already come."""
         cut = self._tts.last_interruption
-        if cut is None or number not in cut.turns:
-            self._ledger.found("account", f"turn {number} was cancelled, and left {cut}", turn.run)
-            return
-        self._ledger.cut(cut, by_scope=True)
-        self._hit = True
-        self._probe()
+        if cut is not None and self._check_told(turn, number):
+            self._ledger.cut(cut, by_scope=True)
+            self._hit = True
+            self._probe()
+
+    def _check_told(self, turn: Spoken, number: int) -> bool:
+        """Whether an interrupted call finds itself, in its first step, in what the session tells."""
+        cut = self._tts.last_interruption
+        if cut is not None and number in cut.turns:
+            return True
+        self._ledger.found("account", f"turn {number} was interrupted, and left {cut}", turn.run)
+        return False
 
     # -- the reader --------------------------------------------------------------------------------------------------
 

@@ -502,6 +502,14 @@ def test_m10_a_retired_model_is_refused_before_any_request(model):
         SmallestAITTS(api_key="k", model=model)
 
 
+def test_a_model_is_the_same_with_underscores():
+    """Also where only one has an option: it was left out without a word."""
+    options = {"api_key": "k", "legacy_paths": True, "enable_streaming": False, "consistency": 0.9}
+    smallest = SmallestAITTS(model="lightning_v2", **options)
+    assert smallest == SmallestAITTS(model="lightning-v2", **options)
+    assert smallest._request()["consistency"] == 0.9
+
+
 # M11 -- refreshing, languages, markers
 
 

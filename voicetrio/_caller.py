@@ -7,13 +7,15 @@ that function is where the fence falls.  So silence is synchronous even for scop
 One gap would remain.  When the outcome is there the caller is rescheduled, and a task that is already scheduled cannot
 be aborted: a scope cancelled between that moment and the caller's next step would come too late.  Therefore the sink
 lets nothing pass in between (:meth:`voicetrio.audio.TurnAudio.hold_back`), and the caller, back in its own task, first
-looks whether it has been cancelled.  Whichever came first, the end or the cancellation, holds.
+looks whether it has been cancelled.  A cancellation that comes before that look wins over the end.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 
@@ -21,6 +23,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .audio import TurnAudio
+
+
+class Call(Protocol):
+    """What a task waits for.
+
+    Attributes:
+        number: its turn in the sink, if it has one yet.
+        silenced: whether an interruption has reached it.
+    """
+
+    @property
+    def number(self) -> int | None: ...
+
+    @property
+    def silenced(self) -> bool: ...
+
+
+C = TypeVar("C", bound=Call)
+
+
+class Callers(Generic[C]):
+    """The calls of a session whose tasks wait for their outcome, or have not had a step since it was there.
+
+    An interruption can only be told of when the caller's task runs, and others may be interrupted until then.  So what
+    a session tells of its latest interruption goes on telling of each call until its own task has looked.
+    """
+
+    def __init__(self) -> None:
+        self._calls: list[C] = []
+
+    @contextmanager
+    def waiting(self, call: C) -> Iterator[None]:
+        """Around the waiting of a call."""
+        self._calls.append(call)
+        try:
+            yield
+        finally:
+            self._calls.remove(call)
+
+    def told_with(self, silenced: Iterable[C]) -> list[C]:
+        """Calls that are silenced now, and those before them whose tasks have not looked, in the order of turns."""
+        unseen = [call for call in self._calls if call.silenced]
+        return sorted(dict.fromkeys([*unseen, *silenced]), key=lambda call: call.number or math.inf)
 
 
 class Caller:

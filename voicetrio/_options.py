@@ -6,6 +6,7 @@ import datetime
 import math
 import os
 import re
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -20,6 +21,18 @@ _MOST = 366 * 86_400
 _MOST_WHOLE = 10**12
 # Schemes of URLs, and whether they mean TLS.
 _TLS = {"ws": False, "http": False, "wss": True, "https": True}
+
+
+def check_io(dial: Any, ssl_context: Any) -> None:
+    """Check what ``open()`` is given to connect with.
+
+    Raises:
+        ConfigurationError: if it is not what it must be.
+    """
+    if dial is not None and not callable(dial):
+        raise ConfigurationError(f"dial must be an async function of host and port, not {dial!r}")
+    if ssl_context is not None and not isinstance(ssl_context, ssl.SSLContext):
+        raise ConfigurationError(f"ssl_context must be an ssl.SSLContext, not {ssl_context!r}")
 
 
 def _is_left_out(attribute: attrs.Attribute[Any], value: Any) -> bool:

@@ -86,7 +86,7 @@ class ReplyInterrupted:
     """Replies were silenced: by the provider that heard the user, by ``interrupt()``, or by a cancel scope.
 
     Attributes:
-        interruption: what was cut off.
+        interruption: what was cut off, each reply in one event.
         by_user: whether it was the provider who heard the user speak.
     """
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from ._caller import Callers
 from ._realtime_events import RealtimeEvent, ReplyEnded, ReplyInterrupted, ReplyStarted
 from ._realtime_reply import RealtimeReply, Reply, interruption
 from ._realtime_tools import ToolDesk
@@ -64,8 +65,9 @@ class Floor:
         self._line: list[Reply] = []  # of calls of say(), until all of the reply has come
         self._pending: list[Reply] = []  # asked for, and not begun
         self._replies: list[Reply] = []  # begun, and perhaps still heard
-        self._abandoned: list[Reply] = []  # their callers have not run since they were cancelled
+        self._callers: Callers[Reply] = Callers()
         self._changed = trio.lowlevel.ParkingLot()
+        self._closed = False
 
     @property
     def latest(self) -> Reply | None:
@@ -112,11 +114,8 @@ class Floor:
         """Ask for it when it is its turn, behind all that was asked for so far, and wait for its outcome."""
         self._line.append(reply)
         self._nursery.start_soon(self._ask_in_turn, reply)
-        try:
+        with self._callers.waiting(reply):
             return await reply.wait()
-        finally:
-            if reply in self._abandoned:
-                self._abandoned.remove(reply)
 
     async def _ask_in_turn(self, reply: Reply) -> None:
         try:
@@ -177,7 +176,9 @@ class Floor:
     # -- speaking ------------------------------------------------------------------------------------------------------
 
     def begin(self) -> Reply | None:
-        """A reply begins; None if nobody will hear it."""
+        """A reply begins; None if nobody will hear it, as while the goodbye is said."""
+        if self._closed:
+            return None
         if self.current is not None:
             self.current.end(inferred=True)
         self._under_way()
@@ -256,8 +257,7 @@ class Floor:
         self._silence([reply])
         if asked or coming:
             self._uplink.cancel(int(asked))
-        self._abandoned.append(reply)
-        self._note([], by_user=False)
+        self._note([reply], by_user=False)
 
     def _silence(self, replies: Sequence[Reply]) -> None:
         for reply in reversed(replies):  # the newest first: a device drops from the end of what it holds
@@ -268,12 +268,9 @@ class Floor:
             reply.silence()
 
     def _note(self, replies: list[Reply], *, by_user: bool) -> Interruption:
-        """Tell of replies silenced now, and of those whose callers were cancelled and have had no step to look since.
-
-        One cancel() may reach several calls, in any order, and another interruption may come before they run.
-        """
-        silenced = sorted([*self._abandoned, *replies], key=lambda reply: reply.number or math.inf)
-        cut = self.last_interruption = interruption(silenced)
+        cut = self.last_interruption = interruption(replies)
+        if (told := self._callers.told_with(replies)) != replies:
+            self.last_interruption = interruption(told)
         self._tell(ReplyInterrupted(cut, by_user))
         return cut
 
@@ -298,7 +295,8 @@ class Floor:
         self._changed.unpark_all()
 
     def close(self, error: VoiceTrioError) -> None:
-        """Silence what is not in the sink to its end."""
+        """Silence what is not in the sink to its end, and let nothing begin."""
+        self._closed = True
         for reply in dict.fromkeys([*self._line, *self._replies, *self._pending]):
             if not reply.over:
                 if reply.audio is not None:

@@ -228,7 +228,7 @@ class Reply:
                 self.audio.fence()
             self._stop("interrupted")
         self.resolve()
-        if not self._told:
+        if not self._told and self.error is None:
             self._outcome = "interrupted"  # it was over, but its caller had not looked yet
 
     def fail(self, error: Exception) -> None:

@@ -152,7 +152,10 @@ class RealtimeSession:
 
     @property
     def last_interruption(self) -> Interruption | None:
-        """What the latest interruption cut off: by :meth:`interrupt`, by a cancel scope, or by the user."""
+        """What the latest interruption cut off: by :meth:`interrupt`, by a cancel scope, or by the user.
+
+        And what those just before it did whose callers have not run since: an interrupted call finds its turn here.
+        """
         return self._floor.last_interruption
 
     def statistics(self) -> RealtimeStatistics:
@@ -407,7 +410,7 @@ class RealtimeSession:
 
     async def _on_call(self, link: RealtimeLink, call: ToolCall) -> None:
         self._tell(call)
-        if not self._tools.answers(call.name):
+        if self._closed or not self._tools.answers(call.name):
             return
         if self._tools.busy:
             await self._uplink.say(link, link.dialect.tool_output(call, "error: too many calls at once"))

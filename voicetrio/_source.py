@@ -43,6 +43,7 @@ class AudioSource(trio.abc.AsyncResource):
         Raises:
             trio.EndOfChannel: if the sink is closed and everything was taken.
             trio.ClosedResourceError: if the source is closed.
+            ConfigurationError: if no frame can be of that length.
 
         Cancelling it takes nothing.
         """
@@ -100,8 +101,8 @@ class AudioSource(trio.abc.AsyncResource):
 
     def _samples(self, seconds: float | None) -> int:
         seconds = self.frame_seconds if seconds is None else seconds
-        if not 0 < seconds <= self._sink.max_seconds:
-            raise ConfigurationError(f"a frame may last up to the sink's {self._sink.max_seconds} s, not {seconds} s")
+        if not isinstance(seconds, int | float) or not 0 < seconds <= self._sink.max_seconds:
+            raise ConfigurationError(f"a frame may last up to the sink's {self._sink.max_seconds} s, not {seconds!r} s")
         return max(1, self.format.samples(seconds))
 
     def _take(self, samples: int) -> AudioFrame:

@@ -47,6 +47,17 @@ _PIECE_SECONDS = 0.2
 _MOST_SECONDS = 3600
 
 
+def check_sink(sink: AudioSink, fmt: AudioFormat) -> None:
+    """Say whether this is a sink that audio of this format can be written to.
+
+    Raises:
+        ConfigurationError: if it is not.
+    """
+    if not isinstance(sink, AudioSink):
+        raise ConfigurationError(f"an AudioSink is needed, the first of what open_audio_sink() returns, not {sink!r}")
+    sink.check_format(fmt)
+
+
 def open_audio_sink(
     sample_rate: int = 24_000,
     channels: int = 1,

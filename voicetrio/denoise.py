@@ -30,7 +30,7 @@ from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, is_transient
 from ._link.pool import LinkPools
 from ._one_task import OneTask
-from ._options import positive, positive_or_none
+from ._options import check_io, positive, positive_or_none
 from .errors import BreakerOpen, ConfigurationError, ProviderError, ProviderStalled, SessionClosed
 
 # Round trips of which the latency is told.
@@ -109,8 +109,9 @@ class DenoiseProvider(abc.ABC):
             ssl_context: for ``wss``, instead of the system's trust store.
 
         Raises:
-            ConfigurationError: for a format that cannot be.
+            ConfigurationError: for a format that cannot be, or an argument of another kind.
         """
+        check_io(dial, ssl_context)
         wire = self.wire_format
         fmt = AudioFormat(
             wire.sample_rate if sample_rate is None else sample_rate, wire.channels if channels is None else channels

@@ -21,7 +21,7 @@ from ._link.endpoint import Endpoint, connector
 from ._link.exchange import Lines
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, Retries
-from ._options import positive
+from ._options import check_io, positive
 from .chat import ChatContext, Messages, context_of, encode_body, wire_messages
 from .errors import ConfigurationError, ConnectError, SessionClosed
 from .reply import Reply, Request
@@ -88,7 +88,11 @@ class LLMProvider(abc.ABC):
             dial: opens the byte stream to a host and port, instead of :func:`trio.open_tcp_stream`: for proxies and
                 tests.  TLS comes on top of it.
             ssl_context: for ``https``, instead of the system's trust store.
+
+        Raises:
+            ConfigurationError: if one of them is none of its kind.
         """
+        check_io(dial, ssl_context)
         return _open_session(self, dial, ssl_context, reserve=True)
 
     def chat(
@@ -105,6 +109,7 @@ class LLMProvider(abc.ABC):
     ) -> AbstractAsyncContextManager[Reply]:
         """Ask the model once, in a session of its own; as :meth:`LLMSession.chat`, on a new connection."""
         request = self._request(context_of(messages), tools, tool_choice, response_format, spoken_field, overrides)
+        check_io(dial, ssl_context)
         return _one_chat(_open_session(self, dial, ssl_context, reserve=False), request)
 
     def _request(

@@ -18,7 +18,7 @@ import msgspec
 from ._link.connection import DEFAULT_DRIVER, ConnectionOptions, Dial, Driver, known_driver
 from ._link.policy import LinkPolicy
 from ._link.pool import Endpoint
-from ._options import positive, positive_or_none
+from ._options import check_io, positive, positive_or_none
 from ._realtime_dialect import RealtimeDialect
 from ._realtime_events import ConnectionLost as ConnectionLost
 from ._realtime_events import ErrorReported as ErrorReported
@@ -36,7 +36,7 @@ from ._realtime_reply import RealtimeReply as RealtimeReply
 from ._realtime_session import RealtimeSession as RealtimeSession
 from ._realtime_session import RealtimeStatistics as RealtimeStatistics
 from ._realtime_session import open_session
-from .audio import AudioFormat, AudioSink
+from .audio import AudioFormat, AudioSink, check_sink
 from .chat import ToolCall as ToolCall
 from .errors import ConfigurationError
 from .tools import FunctionTool, Tool, as_tools, wire_tools
@@ -118,9 +118,10 @@ class RealtimeProvider(abc.ABC):
             ssl_context: for ``wss``, instead of the system's trust store.
 
         Raises:
-            ConfigurationError: for a format or a tool that cannot be.
+            ConfigurationError: for a format or a tool that cannot be, or an argument of another kind.
         """
-        sink.check_format(self.audio_format)
+        check_sink(sink, self.audio_format)
+        check_io(dial, ssl_context)
         if not isinstance(instructions, str):
             raise ConfigurationError(f"instructions must be a string, not {instructions!r}")
         given, named = AudioFormat(sample_rate, channels), as_tools(tools)

@@ -61,6 +61,10 @@ def _api_key(key: str | None) -> str:
     return required_key(key, "SMALLEST_API_KEY")
 
 
+def _model(name: str) -> str:
+    return name.replace("_", "-") if isinstance(name, str) else name
+
+
 _name_or_none = attrs.validators.optional(voice_name)
 
 
@@ -70,7 +74,8 @@ class SmallestAITTS(TTSProvider):
 
     Attributes:
         api_key: the key; by default the environment variable ``SMALLEST_API_KEY``.
-        model: ``"lightning-v3.1"`` or ``"lightning-v3.1-pro"``; with `legacy_paths` also those before them.
+        model: ``"lightning-v3.1"`` or ``"lightning-v3.1-pro"``, or the same with ``_``; with `legacy_paths` also those
+            before them.
         voice_id: the voice.
         language: an ISO 639-1 code, or ``"auto"``.
         sample_rate: in Hz: 8000, 16000, 24000 or 44100.
@@ -114,7 +119,7 @@ class SmallestAITTS(TTSProvider):
     }
 
     api_key: str = attrs.field(default=None, repr=False, converter=_api_key, validator=secret)
-    model: str = attrs.field(default="lightning-v3.1", validator=voice_name)
+    model: str = attrs.field(default="lightning-v3.1", converter=_model, validator=voice_name)
     voice_id: str = attrs.field(default="magnus", validator=voice_name)
     language: str = attrs.field(default="en", validator=one_of(_LANGUAGES.split()))
     sample_rate: int = attrs.field(default=24_000, validator=one_of(_SAMPLE_RATES))
@@ -144,7 +149,7 @@ class SmallestAITTS(TTSProvider):
             raise ConfigurationError("continuations need the websocket, and not legacy_paths")
         if self.sse and (self.legacy_paths or self.enable_streaming):
             raise ConfigurationError("sse needs HTTP (enable_streaming=False), and not legacy_paths")
-        if self.model.replace("_", "-") not in self._models:
+        if self.model not in self._models:
             hint = "" if self.legacy_paths else "; older ones are retired, try legacy_paths and enable_streaming=False"
             raise ConfigurationError(f"model must be one of {', '.join(self._models)}, not {self.model!r}{hint}")
         self._endpoint()

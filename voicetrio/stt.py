@@ -43,7 +43,7 @@ from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy
 from ._link.pool import LinkPools
-from ._options import positive, positive_or_none
+from ._options import check_io, positive, positive_or_none
 from ._patience import Patience
 from ._stt_dialect import Event, Failed, Finished, Flushed, STTDialect
 from ._turn_text import TurnText
@@ -134,8 +134,9 @@ class STTProvider(abc.ABC):
             ssl_context: for ``wss``, instead of the system's trust store.
 
         Raises:
-            ConfigurationError: if there is no such format.
+            ConfigurationError: if there is no such format, or an argument is none of its kind.
         """
+        check_io(dial, ssl_context)
         rate = self.given_rate if sample_rate is None else sample_rate
         return _open_session(self, AudioFormat(rate, channels), dial, ssl_context)
 

@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from ._attempt import Attempt
+from ._caller import Callers
 from ._dialect import (
     Audio,
     Event,
@@ -33,9 +34,9 @@ from ._link.link import Link
 from ._link.nursery import open_plain_nursery
 from ._link.policy import LinkPolicy, Retries
 from ._link.pool import LinkPool, LinkPools
-from ._options import age, positive, positive_or_none, truth, whole
+from ._options import age, check_io, positive, positive_or_none, truth, whole
 from ._patience import PASSING
-from .audio import AudioFormat, AudioSink
+from .audio import AudioFormat, AudioSink, check_sink
 from .errors import (
     ConfigurationError,
     NoAudio,
@@ -54,7 +55,7 @@ class TTSProvider(abc.ABC):
 
     Attributes:
         connect_timeout: seconds that one connection may take, all in all, until the provider has accepted us.  A turn
-            is tried three times, whatever fails.
+            is tried up to three times, as long as that may help.
         response_timeout: seconds for which the provider may be silent while it owes us audio or an answer.
         cancel_timeout: seconds in which the provider must acknowledge a cancellation, or the link is given up.
         heartbeat: seconds between pings on a link; None for none.
@@ -141,12 +142,16 @@ class TTSProvider(abc.ABC):
             ssl_context: for ``wss``, instead of the system's trust store.
             on_timestamps: called with words and phonemes as they come, where the provider gives them: in a task of the
                 session, whose receiving waits for it, so it must be quick, such as a memory channel's `send_nowait`.
-                What it raises is a bug, and ends the session.
+                What it raises is a bug, and ends the session; raise no error of voicetrio's, which would be taken for
+                the provider's.
 
         Raises:
-            ConfigurationError: if the sink cannot take the provider's audio.
+            ConfigurationError: if the sink cannot take the provider's audio, or an argument is none of its kind.
         """
-        sink.check_format(self.audio_format)
+        check_sink(sink, self.audio_format)
+        check_io(dial, ssl_context)
+        if on_timestamps is not None and not callable(on_timestamps):
+            raise ConfigurationError(f"on_timestamps must be callable, not {on_timestamps!r}")
         return _open_session(self, sink, dial, ssl_context, on_timestamps)
 
 
@@ -191,7 +196,8 @@ class TTSSession:
     Attributes:
         provider: whose options it has.
         sink: where it speaks.
-        last_interruption: what the latest interruption cut off, by :meth:`interrupt` or by a cancel scope.
+        last_interruption: what the latest interruption cut off, by :meth:`interrupt` or by a cancel scope; and what
+            those just before it did whose callers have not run since: an interrupted call finds its turn here.
     """
 
     def __init__(
@@ -215,7 +221,7 @@ class TTSSession:
         self._own_policy = provider._policy()
         self._pools: LinkPools[TTSDialect] = LinkPools(nursery, provider.name, self._own_policy)
         self._turns: list[Turn] = []  # not over, or perhaps still heard
-        self._abandoned: list[Turn] = []  # their callers have not run since they were cancelled
+        self._callers: Callers[Turn] = Callers()
         self._line: list[Turn] = []
         self._line_moved = trio.lowlevel.ParkingLot()
         self._attempts: dict[int, Attempt] = {}
@@ -270,7 +276,6 @@ class TTSSession:
         """
         self._check_open()
         options = self.provider._variant(voice_id, overrides)
-        self.sink.check_format(options.audio_format)
         script = Script(text)
         if isinstance(text, str):
             options._check_text(text)
@@ -283,21 +288,17 @@ class TTSSession:
         if script.streamed:
             self._nursery.start_soon(self._feed, turn)
         self._nursery.start_soon(self._run_turn, turn, options)
-        try:
+        with self._callers.waiting(turn):
             return await turn.wait()
-        finally:
-            if turn in self._abandoned:
-                self._abandoned.remove(turn)
 
     def interrupt(self) -> Interruption | None:
         """Silence everything that was asked for so far: the turn being spoken, those in line, and what is still queued.
 
         Synchronous: once it has returned, not one more sample of those turns can be read from the source, and their
-        callers get the outcome ``"interrupted"``.  The next turn can start at once.
+        callers get the outcome ``"interrupted"``, unless their turn had failed before.  The next one can start at once.
 
         Returns:
-            What was cut off, together with calls cancelled by a scope whose tasks have not run since; None if there
-            was nothing to silence.
+            What was cut off; None if there was nothing to silence.
         """
         self._forget_silent()
         turns, self._turns = self._turns, []
@@ -310,20 +311,15 @@ class TTSSession:
 
     def _abandon(self, turn: Turn) -> None:
         """A scope around the caller was cancelled.  Runs inside of that cancel(): synchronous, and raises nothing."""
-        if turn.audio.fenced:
-            return
-        self._fence(turn)
-        self._abandoned.append(turn)
-        self._note([])
+        if not turn.audio.fenced:
+            self._fence(turn)
+            self._note([turn])
 
     def _note(self, turns: list[Turn]) -> Interruption:
-        """Tell of turns silenced now, and of those whose callers were cancelled and have had no step to look since.
-
-        One cancel() may reach several calls, in any order, and another interruption may come before they run.
-        """
-        silenced = sorted([*self._abandoned, *turns], key=lambda turn: turn.number)
-        self.last_interruption = interruption(silenced)
-        return self.last_interruption
+        cut = self.last_interruption = interruption(turns)
+        if (told := self._callers.told_with(turns)) != turns:
+            self.last_interruption = interruption(told)
+        return cut
 
     def _fence(self, turn: Turn) -> None:
         attempt = self._attempts.pop(turn.number, None)
@@ -412,6 +408,8 @@ class TTSSession:
     async def _on_events(self, link: Link[TTSDialect], events: Iterable[Event]) -> None:
         """Hand the events of a link to their turns; in the link's receive loop."""
         for event in events:
+            if self._closed:
+                return
             if isinstance(event, Failed):
                 self._on_failed(link, event)
             elif isinstance(event, GateOpened):

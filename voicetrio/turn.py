@@ -138,9 +138,9 @@ class Interruption:
     """What an interruption cut off.
 
     Attributes:
-        turn: the turn that was being heard: the earliest of those interrupted.
-        turns: all turns interrupted at once, in order; calls that a scope cancels are among those of a next one, too,
-            until their own task has run, so that each finds itself in the session's `last_interruption`.
+        turn: the earliest of those interrupted, which was being heard if any of them was; 0 if nothing of a realtime
+            model's reply had come.
+        turns: all turns interrupted at once, in order.
         samples_heard: of `turn`, at the sink's rate, per channel.
         samples_dropped: of all `turns`: samples that had arrived and were not heard.
         seconds_heard: how long `samples_heard` last.
@@ -265,12 +265,14 @@ class Turn:
     """
 
     def __init__(self, script: Script, audio: TurnAudio, on_abandoned: Callable[[Turn], None]) -> None:
-        self.number: int = audio.number
+        self._number = audio.number
         self.script: Script = script
         self.audio: TurnAudio = audio
         self._stations = {"requested": trio.current_time()}
         self.scope: trio.CancelScope = trio.CancelScope()
-        self.text_scope: trio.CancelScope = trio.CancelScope()
+        # Shielded: a Cancelled from outside would leave it beside what the iterator raises, in a group.  Whatever ends
+        # the turn cancels it.
+        self.text_scope: trio.CancelScope = trio.CancelScope(shield=True)
         self.words: list[Word] = []
         self.phonemes: list[Word] = []
         self.reached: int = 0  # characters whose audio has come whole
@@ -281,6 +283,16 @@ class Turn:
         self._caller = Caller()
         self._error: Exception | None = None
         self._over = False
+
+    @property
+    def number(self) -> int:
+        """Its number in the sink."""
+        return self._number
+
+    @property
+    def silenced(self) -> bool:
+        """Whether an interruption has reached it."""
+        return "fenced" in self._stations
 
     @property
     def over(self) -> bool:

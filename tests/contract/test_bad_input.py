@@ -1,6 +1,7 @@
 """What a caller can get wrong, and what is merely unusual: the clear error, at once, or the documented behaviour."""
 
 import math
+from contextlib import nullcontext
 
 import pytest
 import trio
@@ -26,6 +27,55 @@ class _AtOnce:
 
     def __exit__(self, *_):
         assert trio.current_time() == self.began, "it took time"
+
+
+# ---- what a session is opened with ---------------------------------------------------------------------------------
+
+
+@only("deepgram")
+@pytest.mark.parametrize("argument", ["dial", "on_timestamps", "ssl_context"])
+async def test_what_cannot_be_used_is_refused_as_the_session_is_opened(case, argument):
+    with pytest.raises(ConfigurationError, match=argument):
+        case.make_provider("ws://localhost").open(open_audio_sink()[0], **{argument: 3})
+
+
+@only("deepgram")
+async def test_the_two_ends_may_not_be_mistaken_for_each_other(case):
+    ends = open_audio_sink()
+    for wrong in (ends[1], ends, None):
+        with pytest.raises(ConfigurationError, match="an AudioSink is needed"):
+            case.make_provider("ws://localhost").open(wrong)
+
+
+@pytest.mark.parametrize("seconds", ["1", 0, -1, math.nan, 100, [1]])
+async def test_a_frame_of_no_length_is_refused(seconds):
+    _, source = open_audio_sink()
+    for take in (source.frames, source.receive_nowait):
+        with pytest.raises(ConfigurationError, match="a frame may last"):
+            take(seconds)
+    with pytest.raises(ConfigurationError, match="a frame may last"):
+        await source.receive(seconds)
+
+
+@only("deepgram")
+@pytest.mark.parametrize("way", ["left", "raised"])
+async def test_who_still_prewarms_when_the_block_is_left_is_told(case, way, autojump_clock):
+    async def refuse(_host, _port):
+        await trio.sleep(0.01)
+        raise OSError("refused")
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(KeyError) if way == "raised" else nullcontext():
+            async with case.make_provider("ws://localhost").open(open_audio_sink()[0], dial=refuse) as session:
+                nursery.start_soon(_prewarm_until_closed, session)
+                await trio.sleep(0.02)
+                if way == "raised":
+                    raise KeyError
+
+
+async def _prewarm_until_closed(session):
+    with pytest.raises(SessionClosed):
+        await session.prewarm()
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------

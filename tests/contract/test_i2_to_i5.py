@@ -1,6 +1,6 @@
 """One outcome, one writer, nothing that survives the block, and plain errors: the invariants I2 to I5."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import trio
@@ -178,9 +178,9 @@ async def test_i4_the_block_is_left_in_time_by_an_exception(case, how, autojump_
         assert not it.dialer.open
 
 
-async def _synthesize_until_closed(session):
+async def _synthesize_until_closed(session, text=lambda: LONG):
     with trio.fail_after(100), pytest.raises(SessionClosed):
-        await session.synthesize(LONG)
+        await session.synthesize(text())
 
 
 @pytest.mark.parametrize("how", HOSTILE.values(), ids=HOSTILE)
@@ -290,6 +290,36 @@ async def test_i5_a_link_lost_between_turns_is_nobodys_error(case, autojump_cloc
         it.behave(faults=Faults(drop_after_messages=0, connections=1))
         await trio.sleep(10)
         await it.speak(NEXT)
+
+
+@only("deepgram")
+@pytest.mark.parametrize("way", ["left", "raised", "cancelled"])
+async def test_i5_what_a_text_raises_as_its_turn_ends_with_the_block_disturbs_nobody(case, way, autojump_clock, caplog):
+    """Its iterator has a nursery of its own, whose task fails while it is being cancelled."""
+
+    async def fail_at_the_end():
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError
+
+    async def text():
+        yield "Hello there. "
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail_at_the_end)
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(KeyError) if way == "raised" else nullcontext(), trio.CancelScope() as outer:
+            async with stage(case) as it:
+                nursery.start_soon(_synthesize_until_closed, it.session, text)
+                await trio.sleep(0.5)
+                if way == "raised":
+                    raise KeyError
+                if way == "cancelled":
+                    outer.cancel()
+                    await trio.lowlevel.checkpoint()
+    assert "ValueError" in caplog.text
 
 
 async def test_i5_a_bug_stays_a_bug(case, autojump_clock, monkeypatch):

@@ -662,11 +662,93 @@ async def test_an_interruption_tells_of_a_call_that_was_cancelled_just_before(au
             scope.cancel()
             cut = it.session.interrupt()
             assert it.session.interrupt() is None
-        assert cut.turns == (1,)
-        assert cut.samples_heard == it.samples(1) > 0
-        assert found == [cut, cut]
+        assert cut.turns == ()
+        assert [told.turns for told in found] == [(1,), (1,)]
+        assert found[0].samples_heard == it.samples(1) > 0
         assert (await it.session.say("Go on.")).turn == 2
         assert it.session.interrupt().turns == (2,)
+
+
+async def test_an_interrupted_call_finds_itself_though_another_is_cut_before_its_next_step(autojump_clock):
+    found, first, second = {}, trio.CancelScope(), trio.CancelScope()
+
+    async def say(number, scope):
+        with scope:
+            await it.session.say(TEXT * 9)
+        found[number] = it.session.last_interruption.turns
+
+    async def cancel_the_second():
+        second.cancel()
+
+    async with talking() as it, trio.open_nursery() as nursery:
+        for _ in range(20):  # for each order in which trio may run them
+            nursery.start_soon(say, 1, first)
+            await trio.sleep(0.3)
+            begun = max(it.heard)
+            it.session.interrupt()
+            first.cancel()
+            nursery.start_soon(say, 2, second)
+            nursery.start_soon(cancel_the_second)
+            await trio.sleep(1)
+            assert begun in found[1]
+            first, second = trio.CancelScope(), trio.CancelScope()
+
+
+async def test_each_silenced_reply_is_in_one_event(autojump_clock):
+    async with talking() as it:
+        with trio.move_on_after(0.2):
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(it.session.say, TEXT * 9)
+        await it.session.say("Go on.")
+        assert sorted(turn for event in it.of(ReplyInterrupted) for turn in event.interruption.turns) == [1]
+        assert sum(event.interruption.samples_dropped for event in it.of(ReplyInterrupted)) > 0
+
+
+@pytest.mark.parametrize("means", ["interrupt", "cancel"])
+async def test_a_reply_that_failed_before_it_was_cut_has_an_error_and_no_outcome(autojump_clock, means):
+    async with talking() as it:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_say_and_fail, it.session)
+                await trio.sleep(0.3)
+                it.session._floor.lose(LinkClosed("lost", provider="p", code=1006))
+                it.session.interrupt() if means == "interrupt" else scope.cancel()
+        await trio.sleep(0.1)
+        (ended,) = it.of(ReplyEnded)
+        assert isinstance(ended.error, LinkClosed)
+        assert ended.outcome is None
+
+
+async def _say_and_fail(session):
+    with pytest.raises(LinkClosed):
+        await session.say(TEXT * 9)
+
+
+@pytest.mark.parametrize("first_audio", [0.05, 0.35])
+async def test_nothing_begins_while_the_goodbye_is_said(autojump_clock, first_audio):
+    """In the middle of a reply, and before one; the model goes on until it has heard of it."""
+    async with talking(first_audio=first_audio, stop_delay=0.25) as it:
+        await it.session.prewarm()
+        await it.session.send_text(TEXT * 9)
+        await trio.sleep(0.3)
+        heard = it.samples(1)
+        assert (heard > 0) == (first_audio < 0.3)
+    assert {turn: it.samples(turn) for turn in it.heard} == {1: heard}
+
+
+async def test_a_tool_that_is_asked_for_while_the_goodbye_is_said_is_not_run(autojump_clock):
+    ran = []
+
+    async def act():
+        """Act."""
+        ran.append(trio.current_time())
+        return "done"
+
+    async with talking(tools=[act], stop_delay=0.25, first_audio=0.0) as it:
+        await it.session.prewarm()
+        await it.session.send_text("call act {}")
+    assert not ran
 
 
 async def test_what_a_scope_has_cancelled_is_not_uninterruptible_any_more(autojump_clock):

@@ -23,6 +23,8 @@ from voicetrio.simulators import (
     tagged_pcm,
     throw_away_certificate,
 )
+from voicetrio.simulators._faults import INSERTS, Faults, FaultState
+from voicetrio.simulators._message_faults import MessageFaults
 
 
 @pytest.fixture
@@ -343,6 +345,31 @@ async def test_old_records_and_segments_are_forgotten(autojump_clock, connect):
             assert len(server.segments) <= 20
         assert server.segments[-1].number == 49
         assert server.log[-1]["data"]["message"] == '{"type":"Flushed","sequence_id":49}'
+
+
+async def test_faults_may_be_replaced_while_a_message_is_being_sent():
+    """By others, before the send has come to what the old ones ask for."""
+    held, written = [Faults(unknown_message=0, fragment=10)], []
+
+    async def write(message, _fragment, _written):
+        written.append(message)
+        if len(written) == 1:
+            held[0] = Faults(non_json=2, wrong_shape=1)
+            state.look()
+
+    state = FaultState(lambda: held[0])
+    faulty = MessageFaults(
+        None,
+        state,
+        lambda *_, **__: None,
+        write=write,
+        inserts=INSERTS,
+        insert=lambda name: f"<{name}>",
+        close=lambda _: None,
+    )
+    for message in ("one", "two"):
+        await faulty.send(message, audio=False, written=None)
+    assert written == ["<unknown_message>", "one", "<wrong_shape>", "two", "<non_json>"]
 
 
 def test_simulators_import_nothing_of_the_client_side():

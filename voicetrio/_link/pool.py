@@ -180,6 +180,8 @@ class LinkPool(Generic[D]):
             self._nursery.start_soon(link.farewell)
 
     def _connect(self) -> _Effort:
+        if self._nursery.cancel_scope.cancel_called:  # whoever waits need not be a task of the session
+            raise SessionClosed("the session was closed")
         if self._effort is None:
             self._effort = _Effort()
             self._nursery.start_soon(self._try_to_connect, self._effort)

@@ -205,6 +205,7 @@ class GatewayRealtimeSession:
 
     async def _on_stop(self, _data: Any) -> None:
         self._connection.log("received", type="stop")
+        await trio.sleep(self._options.stop_delay)
         raise Closing(1000)
 
     def _see(self, data: Any) -> None:

@@ -74,7 +74,7 @@ class HttpBody:
         Raises:
             Disconnected: the connection is gone, or the faults end it here.
         """
-        await self._faulty.commit(self._state.look())
+        await self._faulty.commit()
         if self._chunked:
             await self._wire.send(b"0\r\n\r\n")
 

@@ -74,31 +74,30 @@ class MessageFaults(Generic[MessageT]):
         faults, state = self._state.look(), self._state
         if audio and faults.stall_after is not None and state.audio >= faults.stall_after:
             await hold(self._log, "stall_after")
-        await self.commit(faults)
-        await self._write(message, faults.fragment, written)
+        await self.commit()
+        await self._write(message, self._state.look().fragment, written)
         if not state.quiet:
             state.messages += 1
             state.audio += audio
-            await self.commit(faults)
+            await self.commit()
 
-    async def commit(self, faults: Faults) -> None:
+    async def commit(self) -> None:
         """Do what the faults ask for after the messages sent so far.
 
         Raises:
             Disconnected: the connection is gone, or the faults end it here.
         """
-        state = self._state
+        faults, state = self._state.look(), self._state
         if state.quiet:
             return
         if faults.accept_silent:
             await hold(self._log, "accept_silent")
-        for name in [name for name in state.pending if state.messages >= getattr(faults, name)]:
-            if name not in state.pending:
-                continue  # another task was faster
+        while (name := self._due()) is not None:
             state.pending.remove(name)
             if name in self._inserts:
                 self._log("fault", name=name)
                 await self._write(self._insert(name), faults.fragment, None)
+        faults = self._state.look()  # which may have been replaced meanwhile
         if _reached(faults.half_open_after, state):
             self._wire.half_open = True
             await hold(self._log, "half_open_after")
@@ -108,6 +107,11 @@ class MessageFaults(Generic[MessageT]):
         if _reached(faults.close_after, state):
             self._log("fault", name="close_after")
             raise self._close(faults)
+
+    def _due(self) -> str | None:
+        """The insert whose time has come."""
+        faults, state = self._state.look(), self._state
+        return next((name for name in state.pending if state.messages >= getattr(faults, name)), None)
 
 
 async def hold(log: Log, fault: str) -> NoReturn:

@@ -54,6 +54,7 @@ class GatewayRealtimeOptions(SpeechOptions):
         interrupt_idle: whether ``interrupt`` is answered if there is nothing to interrupt.
         interrupt_ends: where ``agent_speech_ended`` comes for a reply that was broken off.
         late_frames: frames of audio that come after a reply was broken off, and told to be so.
+        stop_delay: seconds for which all goes on after ``stop``.
 
         transcripts: tell what the user and the model say.
         tell_usage: tell how much was used, after each reply.
@@ -82,6 +83,7 @@ class GatewayRealtimeOptions(SpeechOptions):
     interrupt_idle: bool = False
     interrupt_ends: Literal["before", "after", "none"] = "none"
     late_frames: int = attrs.field(default=0, validator=at_least(0))
+    stop_delay: float = attrs.field(default=0.0, validator=at_least(0))
 
     transcripts: bool = True
     tell_usage: bool = True
