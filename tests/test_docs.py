@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import attrs
@@ -13,6 +14,7 @@ from voicetrio.inference import LLM, STT, TTS, Denoise, Realtime
 ROOT = Path(__file__).parent.parent
 ORIGINALS = (ROOT / "docs" / "originals.md").read_text()
 PROVIDERS = (ROOT / "docs" / "providers.md").read_text()
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 ROWS = [
     f"{letter}{number}"
@@ -55,6 +57,37 @@ def names_of_tests(path):
     tree = ast.parse(path.read_text())
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
     return {node.name for node in tree.body if isinstance(node, kinds) and node.name.startswith("test_")}
+
+
+@cache
+def members():
+    """Names of what each class of the package has, by the class's name."""
+    found = {}
+    for path in (ROOT / "voicetrio").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, set()).update(_names_in(node))
+    return found
+
+
+def _names_in(node):
+    for each in ast.walk(node):
+        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield each.name
+        elif isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
+            yield each.target.id
+        elif isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Store):
+            yield each.attr
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
+)
+def test_what_a_document_names_of_a_class_is_there(path):
+    of_class = members()
+    named = set(re.findall(r"`([A-Z]\w+)\.(\w+)", path.read_text()))
+    unknown = {(name, member) for name, member in named if name in of_class and member not in of_class[name]}
+    assert not unknown
 
 
 def sections(text):
