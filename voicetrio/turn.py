@@ -265,7 +265,7 @@ class Turn:
     """
 
     def __init__(self, script: Script, audio: TurnAudio, on_abandoned: Callable[[Turn], None]) -> None:
-        self._number = audio.number
+        self.number: int = audio.number
         self.script: Script = script
         self.audio: TurnAudio = audio
         self._stations = {"requested": trio.current_time()}
@@ -283,11 +283,6 @@ class Turn:
         self._caller = Caller()
         self._error: Exception | None = None
         self._over = False
-
-    @property
-    def number(self) -> int:
-        """Its number in the sink."""
-        return self._number
 
     @property
     def silenced(self) -> bool:

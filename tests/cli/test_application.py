@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from voicetrio.cli import _registry
+
 
 @pytest.mark.parametrize("missing", ["click", "rich"])
 def test_without_the_extra_one_line_says_what_to_install(missing):
@@ -19,6 +21,18 @@ def test_the_package_itself_needs_neither():
     program = "import sys, voicetrio, voicetrio.simulators; sys.exit('click' in sys.modules or 'rich' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("names", [_registry.PROVIDERS, _registry.MODELS, _registry.DENOISERS, _registry.RECOGNIZERS])
+def test_every_name_of_the_registry_is_somebodys(names):
+    assert all(callable(found) for found in names.values())
+    with pytest.raises(KeyError):
+        names["nobody"]
+
+
+def test_every_simulator_of_the_registry_takes_its_options():
+    for entry in _registry.SIMULATORS.values():
+        assert isinstance(entry.make(entry.options()).options, entry.options)
 
 
 def test_help_says_what_each_command_does_in_a_line(run):
