@@ -1,8 +1,8 @@
 """Ten thousand sessions, opened and cancelled at random points: what do they leave behind?
 
 Most run in memory under virtual time, some hundred over loopback sockets.  After a warm-up, tasks, file descriptors and
-threads must be as many as before, no object of a session may live on, and the memory must not have grown by more than it
-goes up and down by itself: neither the blocks that Python has allocated nor what is resident.
+threads must be as many as before, no object of a session may live on, and the memory must not have grown by more than
+it goes up and down by itself: neither the blocks that Python has allocated nor what is resident.
 """
 
 from __future__ import annotations
