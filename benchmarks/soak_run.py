@@ -288,7 +288,7 @@ class _Session:
     def _find_cut(self, turn: Spoken, number: int) -> None:
         """The call was cancelled by nobody here, that is by a deadline, or when its end had already come."""
         cut = self._tts.last_interruption
-        if cut is not None and self._check_told(turn, number):
+        if self._check_told(turn, number) and cut is not None:
             self._ledger.cut(cut, by_scope=True)
             self._hit = True
             self._probe()

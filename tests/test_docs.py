@@ -80,9 +80,7 @@ def _names_in(node):
             yield each.attr
 
 
-@pytest.mark.parametrize(
-    "path", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_what_a_document_names_of_a_class_is_there(path):
     of_class = members()
     named = set(re.findall(r"`([A-Z]\w+)\.(\w+)", path.read_text()))

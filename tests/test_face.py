@@ -9,6 +9,16 @@ import voicetrio
 from voicetrio import inference, simulators
 
 
+@pytest.mark.parametrize("package", ["voicetrio", "voicetrio.inference", "voicetrio.simulators"])
+def test_every_name_and_module_is_there_before_it_is_used(package):
+    program = (
+        f"import {package} as it\n"
+        "assert set(it.__all__) <= set(dir(it))\n"
+        "for home in it._HOMES: assert getattr(it, home).__name__ == f'{it.__name__}.{home}'"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 @pytest.mark.parametrize("package", [voicetrio, inference, simulators])
 def test_every_name_of_the_face_is_there(package):
     names = [name for home in package._HOMES.values() for name in home]

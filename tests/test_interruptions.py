@@ -108,6 +108,25 @@ async def test_each_cancelled_call_finds_itself_in_the_interruption(autojump_clo
     assert 3 in found[3]
 
 
+async def test_what_is_told_together_is_told_in_order(autojump_clock):
+    """Of a turn that has returned and is still heard, and of a call behind it that was cancelled just before."""
+    found, scope = [], trio.CancelScope()
+
+    async def speak():
+        with scope:
+            await it.tts.synthesize(LONG)
+        found.append(it.tts.last_interruption)
+
+    async with talk() as it, trio.open_nursery() as nursery:
+        await it.tts.synthesize(LONG)
+        nursery.start_soon(speak)
+        await trio.sleep(0.1)
+        scope.cancel()
+        it.tts.interrupt()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [(told.turn, told.turns) for told in found] == [(1, (1, 2))]
+
+
 @pytest.mark.parametrize("cancelled", [True, False])
 async def test_an_interrupted_call_finds_itself_though_another_is_cut_before_its_next_step(autojump_clock, cancelled):
     found, first, second = {}, trio.CancelScope(), trio.CancelScope()

@@ -21,6 +21,8 @@ def import_lazily(package: str, homes: Mapping[str, tuple[str, ...]]) -> None:
     own = vars(sys.modules[package])
 
     def find(name: str) -> Any:
+        if name in homes:
+            return import_module(f"{package}.{name}")
         if name not in home_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = own[name] = getattr(import_module(f"{package}.{home_of[name]}"), name)

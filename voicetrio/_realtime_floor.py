@@ -14,7 +14,7 @@ from ._realtime_reply import RealtimeReply, Reply, interruption
 from ._realtime_tools import ToolDesk
 from ._realtime_uplink import RealtimeLink, Uplink
 from .audio import AudioSink
-from .errors import ProviderStalled, SinkClosed, VoiceTrioError
+from .errors import ProviderStalled, SessionClosed, SinkClosed, VoiceTrioError
 from .turn import Interruption
 
 if TYPE_CHECKING:
@@ -68,10 +68,13 @@ class Floor:
         self._callers: Callers[Reply] = Callers()
         self._changed = trio.lowlevel.ParkingLot()
         self._closed = False
+        self._unheard = False  # a reply has come since
 
     @property
     def latest(self) -> Reply | None:
         """The reply that is coming, or was the last to come and may still be heard."""
+        if self._unheard:
+            return None
         return self.current or (self._replies[-1] if self._replies else None)
 
     @property
@@ -126,6 +129,8 @@ class Floor:
         except VoiceTrioError as error:
             reply.fail(error)
         finally:
+            if not reply.received:
+                self._end_with_session(reply)
             self._line.remove(reply)
             self._changed.unpark_all()
 
@@ -178,6 +183,7 @@ class Floor:
     def begin(self) -> Reply | None:
         """A reply begins; None if nobody will hear it, as while the goodbye is said."""
         if self._closed:
+            self._unheard = True
             return None
         if self.current is not None:
             self.current.end(inferred=True)
@@ -209,9 +215,11 @@ class Floor:
         except SinkClosed as error:
             reply.fail(error)
             self._fail(error)
-        if self.current is reply:
-            self.current = None
-        self._changed.unpark_all()
+        finally:
+            self._end_with_session(reply)
+            if self.current is reply:
+                self.current = None
+            self._changed.unpark_all()
 
     def _on_resolved(self, reply: Reply) -> None:
         if reply.begun:
@@ -278,6 +286,9 @@ class Floor:
 
     def lose(self, error: VoiceTrioError) -> None:
         """The connection is lost: the reply that was coming has failed; what had not begun is said again."""
+        if self._nursery.cancel_scope.cancel_called:
+            self.close()  # it is nobody's fault
+            return
         if self.current is not None:
             self.current.fail(error)
             self.current = None
@@ -294,12 +305,17 @@ class Floor:
             reply.fail(error)
         self._changed.unpark_all()
 
-    def close(self, error: VoiceTrioError) -> None:
+    def close(self) -> None:
         """Silence what is not in the sink to its end, and let nothing begin."""
         self._closed = True
         for reply in dict.fromkeys([*self._line, *self._replies, *self._pending]):
-            if not reply.over:
-                if reply.audio is not None:
-                    reply.audio.fence()
-                reply.fail(error)
+            self._end_with_session(reply)
         self._changed.unpark_all()
+
+    @staticmethod
+    def _end_with_session(reply: Reply) -> None:
+        """If it is not over, the session is closed, or its tasks are being cancelled."""
+        if not reply.over:
+            if reply.audio is not None:
+                reply.audio.fence()
+            reply.fail(SessionClosed("the session was closed"))

@@ -63,7 +63,7 @@ from ._realtime_tools import ToolDesk
 from ._realtime_uplink import RealtimeLink, Uplink
 from .audio import AudioFormat, AudioSink
 from .chat import ToolCall
-from .errors import ConfigurationError, InputError, ProviderError, SessionClosed, VoiceTrioError
+from .errors import ConfigurationError, InputError, ProviderError, VoiceTrioError
 from .text import check_chunk
 from .tools import FunctionTool
 from .turn import Interruption
@@ -410,7 +410,7 @@ class RealtimeSession:
 
     async def _on_call(self, link: RealtimeLink, call: ToolCall) -> None:
         self._tell(call)
-        if self._closed or not self._tools.answers(call.name):
+        if not self._tools.answers(call.name):
             return
         if self._tools.busy:
             await self._uplink.say(link, link.dialect.tool_output(call, "error: too many calls at once"))
@@ -418,6 +418,8 @@ class RealtimeSession:
             self._nursery.start_soon(self._run_tool, link, call)
 
     async def _run_tool(self, link: RealtimeLink, call: ToolCall) -> None:
+        if self._closed:
+            return
         with self._tools.at_work():
             self._floor.expect_all()
             output = await self._tools.call(call)
@@ -461,7 +463,7 @@ class RealtimeSession:
     def _close(self) -> None:
         self._closed = True
         self._uplink.close()
-        self._floor.close(SessionClosed("the session was closed"))
+        self._floor.close()
         self._readers.unpark_all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import trio
@@ -101,8 +102,8 @@ class AudioSource(trio.abc.AsyncResource):
 
     def _samples(self, seconds: float | None) -> int:
         seconds = self.frame_seconds if seconds is None else seconds
-        if not isinstance(seconds, int | float) or not 0 < seconds <= self._sink.max_seconds:
-            raise ConfigurationError(f"a frame may last up to the sink's {self._sink.max_seconds} s, not {seconds!r} s")
+        if not isinstance(seconds, Real) or not 0 < seconds <= self._sink.max_seconds:
+            raise ConfigurationError(f"a frame may last up to the sink's {self._sink.max_seconds} s, not {seconds!r}")
         return max(1, self.format.samples(seconds))
 
     def _take(self, samples: int) -> AudioFrame:

@@ -344,6 +344,7 @@ class TTSSession:
         except TextFailed as failed:
             turn.fail(failed.error)
         finally:
+            self._end_with_session(turn)  # if it is not over, the session's tasks are being cancelled
             self._line.remove(turn)
             self._line_moved.unpark_all()
 
@@ -471,9 +472,13 @@ class TTSSession:
         """Take no more calls and end those that wait."""
         self._closed = True
         for turn in reversed(self._turns):
-            if not turn.over:
-                turn.audio.fence()
-                turn.fail(SessionClosed("the session was closed during the turn"))
+            self._end_with_session(turn)
+
+    @staticmethod
+    def _end_with_session(turn: Turn) -> None:
+        if not turn.over:
+            turn.audio.fence()
+            turn.fail(SessionClosed("the session was closed during the turn"))
 
     async def _farewell(self) -> None:
         """Close the links politely; every link has its own deadline."""

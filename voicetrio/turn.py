@@ -271,7 +271,7 @@ class Turn:
         self._stations = {"requested": trio.current_time()}
         self.scope: trio.CancelScope = trio.CancelScope()
         # Shielded: a Cancelled from outside would leave it beside what the iterator raises, in a group.  Whatever ends
-        # the turn cancels it.
+        # the turn, also the cancellation of the session's tasks, cancels it.
         self.text_scope: trio.CancelScope = trio.CancelScope(shield=True)
         self.words: list[Word] = []
         self.phonemes: list[Word] = []

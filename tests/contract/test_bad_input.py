@@ -9,8 +9,9 @@ import trio.testing
 from contract_cases import KEY, cases, only, where_ends_are_told
 from contract_tools import chunks, stage, until
 
-from voicetrio import FlushMarker, open_audio_sink
+from voicetrio import CartesiaSTT, ChatLLM, DeepgramTTS, FlushMarker, open_audio_sink
 from voicetrio.errors import BadRequest, ConfigurationError, InputError, SessionClosed, SinkClosed
+from voicetrio.inference import Denoise, Realtime
 from voicetrio.simulators import Faults
 
 TEXT = "Hello."
@@ -32,19 +33,35 @@ class _AtOnce:
 # ---- what a session is opened with ---------------------------------------------------------------------------------
 
 
-@only("deepgram")
-@pytest.mark.parametrize("argument", ["dial", "on_timestamps", "ssl_context"])
-async def test_what_cannot_be_used_is_refused_as_the_session_is_opened(case, argument):
+PROVIDERS = {
+    "tts": DeepgramTTS(api_key="k"),
+    "stt": CartesiaSTT(api_key="k"),
+    "llm": ChatLLM(api_key="k", model="m"),
+    "denoise": Denoise.sanas(token="t"),
+    "realtime": Realtime.gemini(token="t"),
+}
+SPEAK = ("tts", "realtime")
+
+
+@pytest.mark.parametrize("argument", ["dial", "ssl_context"])
+@pytest.mark.parametrize("kind", PROVIDERS)
+def test_what_cannot_be_used_is_refused_as_the_session_is_opened(kind, argument):
+    sink = open_audio_sink()[:1] if kind in SPEAK else ()
     with pytest.raises(ConfigurationError, match=argument):
-        case.make_provider("ws://localhost").open(open_audio_sink()[0], **{argument: 3})
+        PROVIDERS[kind].open(*sink, **{argument: 3})
 
 
-@only("deepgram")
-async def test_the_two_ends_may_not_be_mistaken_for_each_other(case):
+def test_who_cannot_be_told_of_times_is_refused():
+    with pytest.raises(ConfigurationError, match="on_timestamps"):
+        PROVIDERS["tts"].open(open_audio_sink()[0], on_timestamps=3)
+
+
+@pytest.mark.parametrize("kind", SPEAK)
+def test_the_two_ends_may_not_be_mistaken_for_each_other(kind):
     ends = open_audio_sink()
     for wrong in (ends[1], ends, None):
         with pytest.raises(ConfigurationError, match="an AudioSink is needed"):
-            case.make_provider("ws://localhost").open(wrong)
+            PROVIDERS[kind].open(wrong)
 
 
 @pytest.mark.parametrize("seconds", ["1", 0, -1, math.nan, 100, [1]])

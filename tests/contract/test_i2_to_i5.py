@@ -292,6 +292,28 @@ async def test_i5_a_link_lost_between_turns_is_nobodys_error(case, autojump_cloc
         await it.speak(NEXT)
 
 
+@only("deepgram", "smallest-http")
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_i4_a_cancelled_session_ends_its_turns_though_the_block_goes_on(case, streamed, autojump_clock):
+    """A shielded call is told at once, and no more text is asked for."""
+    drawn = []
+
+    async def text():
+        for number in range(200):
+            yield f"Sentence {number}. "
+            drawn.append(trio.current_time())
+            await trio.sleep(0.1)
+
+    with trio.move_on_after(1):
+        async with stage(case) as it:
+            with trio.CancelScope(shield=True):
+                with trio.fail_after(10), pytest.raises(SessionClosed):
+                    await it.session.synthesize(text() if streamed else LONG * 10)
+                assert trio.current_time() == 1
+                await trio.sleep(5)
+    assert all(at <= 1 for at in drawn)
+
+
 @only("deepgram")
 @pytest.mark.parametrize("way", ["left", "raised", "cancelled"])
 async def test_i5_what_a_text_raises_as_its_turn_ends_with_the_block_disturbs_nobody(case, way, autojump_clock, caplog):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 
 import attrs
@@ -666,7 +667,7 @@ async def test_an_interruption_tells_of_a_call_that_was_cancelled_just_before(au
         assert [told.turns for told in found] == [(1,), (1,)]
         assert found[0].samples_heard == it.samples(1) > 0
         assert (await it.session.say("Go on.")).turn == 2
-        assert it.session.interrupt().turns == (2,)
+        assert it.session.interrupt().turns == it.session.last_interruption.turns == (2,)
 
 
 async def test_an_interrupted_call_finds_itself_though_another_is_cut_before_its_next_step(autojump_clock):
@@ -737,18 +738,55 @@ async def test_nothing_begins_while_the_goodbye_is_said(autojump_clock, first_au
     assert {turn: it.samples(turn) for turn in it.heard} == {1: heard}
 
 
-async def test_a_tool_that_is_asked_for_while_the_goodbye_is_said_is_not_run(autojump_clock):
-    ran = []
+@pytest.mark.parametrize("_again", range(8))  # for each order in which trio may run the tasks
+async def test_no_tool_is_run_once_the_block_is_left(autojump_clock, _again):
+    """Asked for in the tick of leaving, or while the goodbye is said."""
+    ran, left = [], False
 
     async def act():
         """Act."""
-        ran.append(trio.current_time())
+        ran.append(left)
         return "done"
 
     async with talking(tools=[act], stop_delay=0.25, first_audio=0.0) as it:
         await it.session.prewarm()
         await it.session.send_text("call act {}")
-    assert not ran
+        for _ in range(_again):
+            await trio.lowlevel.checkpoint()
+        left = True
+    assert True not in ran
+
+
+async def test_what_a_reply_says_that_nobody_hears_is_not_the_last_ones(autojump_clock):
+    async with talking(stop_delay=0.25, read=False) as it:
+        await it.session.say(TEXT)
+        await it.session.send_text("Something else.")
+    await it.read_events()
+    told = it.of(OutputTranscript)
+    assert "".join(event.delta for event in told if event.turn == 1) == TEXT + " "
+    assert {event.turn for event in told if "Something" in event.text} == {None}
+
+
+@pytest.mark.parametrize("before", [[], [TEXT * 9]])
+@pytest.mark.parametrize("speed", [1.0, math.inf])
+async def test_a_shielded_call_is_told_that_the_session_is_cancelled(autojump_clock, before, speed):
+    """The one that is spoken, also if all of it has come, and one in line."""
+    options = GatewayRealtimeOptions(speed=speed, first_audio=0.0)
+    async with GatewayRealtimeSimulator(options).serve_in_memory() as server, trio.open_nursery() as nursery:
+        sink, _source = open_audio_sink(RATE)
+        with trio.move_on_after(0.5):
+            async with Realtime.gemini(token="t", base_url=server.url).open(sink, dial=server.dial) as session:
+                for text in before:
+                    nursery.start_soon(_say_until_closed, session, text)
+                    await trio.sleep(0.1)
+                with trio.CancelScope(shield=True), trio.fail_after(2):
+                    await _say_until_closed(session, TEXT * 9)
+        nursery.cancel_scope.cancel()
+
+
+async def _say_until_closed(session, text):
+    with pytest.raises(SessionClosed):
+        await session.say(text)
 
 
 async def test_what_a_scope_has_cancelled_is_not_uninterruptible_any_more(autojump_clock):

@@ -4,6 +4,7 @@ import ast
 import io
 import json
 import ssl
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -351,11 +352,12 @@ async def test_faults_may_be_replaced_while_a_message_is_being_sent():
     """By others, before the send has come to what the old ones ask for."""
     held, written = [Faults(unknown_message=0, fragment=10)], []
 
-    async def write(message, _fragment, _written):
-        written.append(message)
+    async def write(message, fragment, _written):
+        written.append((message, fragment))
         if len(written) == 1:
-            held[0] = Faults(non_json=2, wrong_shape=1)
-            state.look()
+            held[0] = Faults(non_json=2, wrong_shape=1, fragment=20)
+        if len(written) == 5:
+            held[0] = Faults(close_after=0)
 
     state = FaultState(lambda: held[0])
     faulty = MessageFaults(
@@ -365,11 +367,18 @@ async def test_faults_may_be_replaced_while_a_message_is_being_sent():
         write=write,
         inserts=INSERTS,
         insert=lambda name: f"<{name}>",
-        close=lambda _: None,
+        close=lambda faults: Closing(faults.close_code),
     )
     for message in ("one", "two"):
-        await faulty.send(message, audio=False, written=None)
-    assert written == ["<unknown_message>", "one", "<wrong_shape>", "two", "<non_json>"]
+        with pytest.raises(Closing) if message == "two" else nullcontext():
+            await faulty.send(message, audio=False, written=None)
+    assert written == [
+        ("<unknown_message>", 10),
+        ("one", 20),
+        ("<wrong_shape>", 20),
+        ("two", 20),
+        ("<non_json>", 20),
+    ]
 
 
 def test_simulators_import_nothing_of_the_client_side():

@@ -34,6 +34,9 @@ class _Lazy(Mapping[str, _T]):
         found: _T = _find(self._homes[name])
         return found
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._homes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._homes)
 
