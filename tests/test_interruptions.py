@@ -26,6 +26,13 @@ async def talk():
             yield it
 
 
+async def speak(tts, scope, found):
+    """Speak in a scope, and note what its caller finds in its first step behind it."""
+    with scope:
+        await tts.synthesize(LONG)
+    found.append(tts.last_interruption)
+
+
 async def test_one_cancelled_as_it_ended_is_not_told_again_with_the_next(autojump_clock, monkeypatch):
     """Its caller has been woken, is cancelled before it runs, and tells of it when the turn's task has long ended."""
     scope = trio.CancelScope()
@@ -63,17 +70,11 @@ async def test_calls_cancelled_at_once_are_one_interruption(autojump_clock):
 async def test_an_interruption_tells_of_a_call_that_was_cancelled_just_before(autojump_clock):
     """Its caller has had no step to look since."""
     found, scope = [], trio.CancelScope()
-
-    async def speak():
-        with scope:
-            await it.tts.synthesize(LONG)
-        found.append(it.tts.last_interruption)
-
     async with talk() as it:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(it.tts.synthesize, LONG)
             await trio.sleep(0.6)
-            nursery.start_soon(speak)
+            nursery.start_soon(speak, it.tts, scope, found)
             await trio.sleep(0.1)
             scope.cancel()
             assert it.tts.last_interruption.turns == (2,)
@@ -111,15 +112,9 @@ async def test_each_cancelled_call_finds_itself_in_the_interruption(autojump_clo
 async def test_what_is_told_together_is_told_in_order(autojump_clock):
     """Of a turn that has returned and is still heard, and of a call behind it that was cancelled just before."""
     found, scope = [], trio.CancelScope()
-
-    async def speak():
-        with scope:
-            await it.tts.synthesize(LONG)
-        found.append(it.tts.last_interruption)
-
     async with talk() as it, trio.open_nursery() as nursery:
         await it.tts.synthesize(LONG)
-        nursery.start_soon(speak)
+        nursery.start_soon(speak, it.tts, scope, found)
         await trio.sleep(0.1)
         scope.cancel()
         it.tts.interrupt()
@@ -129,12 +124,7 @@ async def test_what_is_told_together_is_told_in_order(autojump_clock):
 
 @pytest.mark.parametrize("cancelled", [True, False])
 async def test_an_interrupted_call_finds_itself_though_another_is_cut_before_its_next_step(autojump_clock, cancelled):
-    found, first, second = {}, trio.CancelScope(), trio.CancelScope()
-
-    async def speak(number, scope):
-        with scope:
-            await it.tts.synthesize(LONG)
-        found[number] = it.tts.last_interruption.turns
+    found, first, second = [], trio.CancelScope(), trio.CancelScope()
 
     async def cancel_the_second():
         second.cancel()
@@ -142,15 +132,15 @@ async def test_an_interrupted_call_finds_itself_though_another_is_cut_before_its
     async with talk() as it, trio.open_nursery() as nursery:
         for _ in range(20):  # for each order in which trio may run them
             turn = it.tts.statistics().turns + 1
-            nursery.start_soon(speak, 1, first)
+            nursery.start_soon(speak, it.tts, first, found)
             await trio.sleep(0.3)
             it.tts.interrupt()
             if cancelled:
                 first.cancel()
-            nursery.start_soon(speak, 2, second)
+            nursery.start_soon(speak, it.tts, second, [])
             nursery.start_soon(cancel_the_second)
             await trio.sleep(1)
-            assert turn in found[1]
+            assert turn in found.pop().turns
             first, second = trio.CancelScope(), trio.CancelScope()
 
 
