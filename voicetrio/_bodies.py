@@ -6,17 +6,15 @@ import abc
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-import attrs
 import msgspec
 
 from ._dialect import Audio, Event, Failed, Late
-from ._json import decode_audio
 from ._link.dialect import Message
 from ._requests import Request, RequestLine, RequestsDialect
 from ._sse import EventDecoder
 from .errors import LinkClosed, ProtocolError, ProviderError
 
-_Read = Callable[[RequestLine, Request, bytes], Iterable[Event]]
+_Reader = Callable[[RequestLine, Request, bytes], Iterable[Event]]
 
 # What a response may be; some have no type.
 _PCM = re.compile(r"audio/.*(wav|pcm|l16|raw)|.*/octet-stream|")
@@ -29,25 +27,10 @@ _MOST_WORDS = 65_536
 _BODY_END = 0.5
 
 
-@attrs.frozen
-class BodyEvent:
-    """What one server-sent event brings.
-
-    Attributes:
-        audio: PCM, in base64.
-        done: whether it is the last one.
-        error: the error that it tells, if it is one.
-    """
-
-    audio: str = ""
-    done: bool = False
-    error: ProviderError | None = None
-
-
 class BodiesDialect(RequestsDialect, abc.ABC):
     """A protocol of requests over HTTP, one after another on a connection that is kept alive.
 
-    A body is bare PCM, or server-sent events; if it is JSON, it is a refusal.
+    A body is bare PCM, or server-sent events, of which each is a message; if it is JSON, it is a refusal.
 
     Args:
         clock: gives seconds.
@@ -57,13 +40,9 @@ class BodiesDialect(RequestsDialect, abc.ABC):
     def __init__(self, clock: Callable[[], float], *, events: bool) -> None:
         super().__init__(clock)
         self._kinds = _EVENTS if events else _PCM
-        self._read_speech: _Read = self._read_events if events else self._read_pcm
-        self._read: _Read = self._read_speech
+        self._speech: _Reader = self._read_events if events else self._read_pcm
+        self._body: _Reader = self._speech
         self._begin_body()
-
-    @abc.abstractmethod
-    def _event(self, data: str) -> BodyEvent:
-        """Read a server-sent event."""
 
     @abc.abstractmethod
     def _refusal(self, body: str) -> ProviderError:
@@ -78,13 +57,13 @@ class BodiesDialect(RequestsDialect, abc.ABC):
         if line is None:
             return (Late(len(message)),) if isinstance(message, bytes) else ()
         if isinstance(message, bytes):
-            return self._read(line, line.requests[0], message)
+            return self._body(line, line.requests[0], message)
         headers = msgspec.json.decode(message, type=dict[str, str])
         self.request_id = headers.get("x-request-id", self.request_id)
         self._begin_body()
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind.endswith("json"):
-            self._read = self._read_refusal
+            self._body = self._read_refusal
         elif not self._kinds.fullmatch(kind):
             raise ProtocolError(f"a response that is {kind}", provider=self.provider)
         return ()
@@ -94,7 +73,7 @@ class BodiesDialect(RequestsDialect, abc.ABC):
         return self._finish_and_leave(self._line, self._line.requests[0]) if self._line is not None else ()
 
     def _begin_body(self) -> None:
-        self._read = self._read_speech
+        self._body = self._speech
         self._kept = b""  # of the body, for what comes next
         self._events = EventDecoder(self.provider)
         self.patient_until = None  # set when all was said
@@ -114,12 +93,12 @@ class BodiesDialect(RequestsDialect, abc.ABC):
         for text in self._events.feed(data):
             if self._line is not line:
                 return  # it was cancelled while the last one was handled
-            event = self._event(text)
-            if event.error is not None:
-                yield Failed(line.turn, event.error)
-            elif event.audio:
-                yield from line.take(request, Audio(line.turn, decode_audio(event.audio, self.provider)))
-            if event.done and self.patient_until is None:
+            notice = self._read(text)
+            if notice.error is not None:
+                yield Failed(line.turn, notice.error)
+            for event in notice.events(line.turn, self.provider):
+                yield from line.take(request, event)
+            if notice.done and self.patient_until is None:
                 self.patient_until = self.now() + _BODY_END
         if data:
             return

@@ -15,8 +15,9 @@ from typing import Any
 
 import attrs
 
-from ._dialect import Audio, Ended, Event, Failed, PatientDialect, Reached, Reply, Spoken, Step, TimesRestart
+from ._dialect import Audio, Ended, Event, Failed, Reached, Reply, Spoken, Step, TimesRestart
 from ._link.dialect import Message
+from ._notice import NoticesDialect
 from .errors import LinkClosed, NoAudio
 from .text import SentenceSplitter, says_something, split_text
 
@@ -71,9 +72,9 @@ class RequestLine:
         ask: gives the message that asks for a request.
         most_characters: of a request.
         splitter: makes a request of each sentence; without, requests are cut at flushes and by their length.
-        ahead: so many requests are asked for at a time.
 
     Attributes:
+        ahead: so many requests are asked for at a time.
         requests: those that are not over, in order.
         inferred: whether the end of one was inferred.
     """
@@ -86,10 +87,9 @@ class RequestLine:
         most_characters: int,
         *,
         splitter: SentenceSplitter | None,
-        ahead: int = 1,
     ) -> None:
         self.turn = turn
-        self.ahead = ahead
+        self.ahead = 1
         self.requests: deque[Request] = deque()
         self.inferred = False
         self._provider = provider
@@ -199,7 +199,7 @@ class RequestLine:
         return (Reply(self.turn, message) for message in self.ask())
 
 
-class RequestsDialect(PatientDialect, abc.ABC):
+class RequestsDialect(NoticesDialect, abc.ABC):
     """A protocol of requests, in which nothing cancels: while one is under way, the link is given up."""
 
     needs_words = True
@@ -207,6 +207,7 @@ class RequestsDialect(PatientDialect, abc.ABC):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self._line: RequestLine | None = None
+        self._ahead = 1  # requests are asked for at a time
         self._doubtful = False  # of a request that we took for over more may come
 
     @abc.abstractmethod
@@ -219,6 +220,7 @@ class RequestsDialect(PatientDialect, abc.ABC):
 
     def begin(self, turn: int, options: Any) -> None:
         self._line = self._new_line(turn, options)
+        self._line.ahead = self._ahead
         self.patient_until = None
 
     def say(self, text: str) -> Iterator[Step]:

@@ -6,15 +6,21 @@ where these contradict each other, and for continuations, from clients of others
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
 import attrs
+import msgspec
 
+from ._bodies import BodiesDialect
+from ._contexts import Context, ContextsDialect
 from ._dialect import TTSDialect
-from ._json import given
+from ._json import decode_json, encode_json, given
+from ._link.dialect import Message
 from ._link.endpoint import Endpoint
 from ._link.policy import LinkPolicy
+from ._notice import Notice, NoticesDialect
 from ._options import (
     endpoint_url,
     in_range,
@@ -28,9 +34,12 @@ from ._options import (
     web_address,
     whole_or_none,
 )
-from ._smallest_dialect import ContextsDialect, HTTPDialect, SocketDialect
-from .errors import ConfigurationError
+from ._pipeline import PipelineDialect
+from ._requests import Request, RequestLine
+from .errors import AuthenticationError, BadRequest, ConfigurationError, ProviderError, RateLimited, error_class
+from .text import SentenceSplitter
 from .tts import TTSProvider
+from .turn import Word
 
 DEFAULT_BASE_URL = "https://api.smallest.ai/waves/v1"
 
@@ -48,6 +57,20 @@ _IDLE_MARGIN = 0.8
 # The original's paths are one for each model, of which only the newest has a socket.  The others answer 410 by now.
 _OLD_SOCKET_MODELS = ("lightning-v3.1",)
 _OLD_MODELS = ("lightning", "lightning-large", "lightning-v2", "lightning-v3.1")
+
+# Seconds of silence after a `complete` of a closed context: as others wait, who saw several for one context.
+_AFTER_COMPLETE = 0.6
+
+# The model's card: no more than 250 characters a request, 140 are best.
+_MOST_CHARACTERS = 250
+_FEWEST_CHARACTERS = 12
+
+# Errors have words and no codes: what the words are about.
+_BLAME: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
+    (re.compile(r"concurren|rate.?limit|too many|limit exceeded", re.IGNORECASE), RateLimited),
+    (re.compile(r"unauthori|api.?key|token|forbidden", re.IGNORECASE), AuthenticationError),
+    (re.compile(r"invalid|not found|not supported|unsupported|deprecated|too long|missing", re.IGNORECASE), BadRequest),
+)
 
 # What a request says, where it is not None.
 _FIELDS = "voice_id language sample_rate speed session_id number_pronunciation_language math_notation"
@@ -184,8 +207,10 @@ class SmallestAITTS(TTSProvider):
 
     def _new_dialect(self, clock: Callable[[], float]) -> TTSDialect:
         if self.continuations:
-            return ContextsDialect(self, clock)
-        return SocketDialect(self, clock) if self.enable_streaming else HTTPDialect(self, clock)
+            return _ContextsDialect(clock, inferred_end=self.inferred_end, done_end=_AFTER_COMPLETE)
+        if self.enable_streaming:
+            return _SocketDialect(clock, inferred_end=self.inferred_end)
+        return _HTTPDialect(clock, events=self.sse)
 
     def _for_voice(self, voice_id: str) -> Self:
         return attrs.evolve(self, voice_id=voice_id)
@@ -206,3 +231,103 @@ class SmallestAITTS(TTSProvider):
         if not self.legacy_paths:
             request["model"] = self.model.replace("-", "_")
         return request
+
+
+class _Words(msgspec.Struct):
+    message: str = ""
+    code: str | int | None = None
+
+
+class _Status(msgspec.Struct):
+    """What all messages may have; errors have several shapes."""
+
+    status: str = ""
+    message: str | None = None
+    error: _Words | str | None = None
+
+
+class _Data(msgspec.Struct):
+    """What a message brings: audio, or the times of a word."""
+
+    audio: str = ""
+    word: str = ""
+    start: float = 0.0
+    end: float = 0.0
+
+
+class _Told(_Status):
+    """Any message of the server's socket, and any server-sent event: the latter have their audio at the top."""
+
+    request_id: str | None = None
+    external_request_id: str | None = None
+    data: _Data | None = None
+    audio: str = ""
+    done: bool = False
+
+
+class _SmallestDialect(NoticesDialect):
+    """What all three protocols have: messages and errors."""
+
+    provider = "smallest"
+
+    def _read(self, message: str) -> Notice:
+        told = decode_json(message, _Told, self.provider)
+        self.request_id = told.request_id or self.request_id
+        data = told.data or _Data()
+        return Notice(
+            ours=told.external_request_id,
+            theirs=told.request_id,
+            audio=data.audio if told.status == "chunk" else told.audio,
+            words=(Word(data.word, data.start, data.end),) if told.status == "word_timestamp" and data.word else (),
+            done=told.done or told.status == "complete",
+            error=self._error(told) if told.error is not None or told.status == "error" else None,
+        )
+
+    def _error(self, told: _Status) -> ProviderError:
+        """The error that a message tells: by its number, if it has one, or else by its words."""
+        error = told.error if isinstance(told.error, _Words) else _Words(told.error or told.message or "")
+        status = error.code if isinstance(error.code, int) and 400 <= error.code < 600 else None
+        words = error.message or str(error.code or "")
+        kind = next((kind for pattern, kind in _BLAME if pattern.search(words)), ProviderError)
+        return self.error(error_class(status) if status else kind, words, status=status, code=error.code)
+
+
+def _sentences(turn: int, options: SmallestAITTS) -> RequestLine:
+    """The requests of a turn: a sentence each, if they are not to be cut at flushes only."""
+
+    def ask(request: Request) -> Message:
+        return encode_json(options._request() | {"text": request.text, "request_id": request.id})
+
+    splitter = SentenceSplitter(min_chars=_FEWEST_CHARACTERS, max_chars=_MOST_CHARACTERS)
+    cut = splitter if options.sentence_streaming else None
+    return RequestLine(turn, SmallestAITTS.name, ask, _MOST_CHARACTERS, splitter=cut)
+
+
+class _HTTPDialect(_SmallestDialect, BodiesDialect):
+    """Requests over HTTP."""
+
+    def _new_line(self, turn: int, options: SmallestAITTS) -> RequestLine:
+        return _sentences(turn, options)
+
+    def _refusal(self, body: str) -> ProviderError:
+        return self._error(decode_json(body, _Status, self.provider))
+
+
+class _SocketDialect(_SmallestDialect, PipelineDialect):
+    """Requests over a websocket."""
+
+    def _new_line(self, turn: int, options: SmallestAITTS) -> RequestLine:
+        return _sentences(turn, options)
+
+
+class _ContextsDialect(_SmallestDialect, ContextsDialect):
+    """Continuations."""
+
+    def _part(self, context: Context, text: str, *, more: bool) -> Message:
+        return self._message(context, {"text": text, "request_id": context.id, "continue": more})
+
+    def _cancellation(self, context: Context) -> Message:
+        return self._message(context, {"cancel_request": True})
+
+    def _message(self, context: Context, more: dict[str, object]) -> Message:
+        return encode_json(context.options._request() | {"context_id": context.id} | more)

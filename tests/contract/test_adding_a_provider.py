@@ -4,8 +4,10 @@ The tests of `test_every_voice.py` are imported, and so run here for Parrot as t
 """
 
 import ast
+import io
 import re
 import sys
+import tokenize
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
@@ -208,17 +210,46 @@ def _imported(source):
     return {node.module for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.level}
 
 
-SMALLEST = ("smallest", "_smallest_dialect")  # one provider in two files
+def _source(name):
+    return "\n".join(PROVIDER) if name == "parrot" else (Path(voicetrio.__file__).parent / f"{name}.py").read_text()
 
 
-@pytest.mark.parametrize("name", ["parrot", "deepgram", "lmnt", "cartesia", *SMALLEST])
+def _lines_of_code(source):
+    """How many lines are neither blank nor nothing but comments and docstrings."""
+    texts = {
+        line
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        for line in range(node.lineno, node.end_lineno + 1)
+    }
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    lines = {line for each in tokens if each.type not in NO_CODE for line in range(each.start[0], each.end[0] + 1)}
+    return len(lines - texts)
+
+
+NO_CODE = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+
+each_provider = pytest.mark.parametrize("name", ["parrot", "deepgram", "lmnt", "cartesia", "smallest"])
+
+
+@each_provider
+def test_a_provider_is_one_file_of_no_more_than_250_lines_of_code(case, name):
+    assert 0 < _lines_of_code(_source(name)) <= 250
+
+
+@each_provider
 def test_a_provider_imports_what_the_document_lists(case, name):
     section = DOCUMENT.partition("## 2.")[2].partition("```")[0]
     listed = {module for row in re.findall(r"^\| (`.*?) \|", section, flags=re.MULTILINE) for module in row.split("`")}
-    own = set(SMALLEST) if name in SMALLEST else set()
-    source = "\n".join(PROVIDER) if name == "parrot" else (Path(voicetrio.__file__).parent / f"{name}.py").read_text()
-    assert _imported(source) - own <= listed
-    assert not re.search(r"^\s*(import|from) (trio|httpx|asyncio|logging|time)\b", source, flags=re.MULTILINE)
+    assert _imported(_source(name)) <= listed
+    assert not re.search(r"^\s*(import|from) (trio|httpx|asyncio|logging|time)\b", _source(name), flags=re.MULTILINE)
 
 
 def test_the_document_names_each_event_and_each_method(case):

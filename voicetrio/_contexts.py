@@ -1,0 +1,174 @@
+"""A turn as a context that the server cuts into requests itself, and of whose end it does not tell."""
+
+from __future__ import annotations
+
+import abc
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from ._dialect import Answered, Ended, Event, Failed, Late, Step, TimesRestart
+from ._link.dialect import Message
+from ._notice import Notice, NoticesDialect
+from .errors import LinkStalled
+
+# Past contexts that are known again, should the server go on about one.
+_REMEMBERED = 64
+# Seconds in which a cancelled context falls silent, if the server has heard of it.
+_AFTER_CANCEL = 1.0
+
+
+@attrs.define(eq=False)
+class Context:
+    """A turn.
+
+    Attributes:
+        turn: its number.
+        options: its own.
+        id: of the context, and of all that is sent for it.
+        said: whether text of it is on the wire.
+        complete: whether all of its text is.
+        heard: whether audio of it has come.
+        done: whether nothing came since the last end of a request.
+        requests: the server's ids of what came of it.
+    """
+
+    turn: int
+    options: Any
+    id: str = attrs.Factory(lambda: uuid.uuid4().hex)
+    said: bool = False
+    complete: bool = False
+    heard: bool = False
+    done: bool = False
+    requests: set[str | None] = attrs.Factory(set)
+
+
+class ContextsDialect(NoticesDialect, abc.ABC):
+    """A protocol in which a turn is a context, of which the server makes requests, and which can be cancelled.
+
+    Each request has an end, and nothing tells which is the last; so the end of a turn is inferred from silence.  What
+    comes names the context's id if the server tells our ids; where it does not, a link carries one turn, and an
+    interruption costs it.
+
+    Args:
+        clock: gives seconds.
+        inferred_end: seconds of silence after which a context is over.
+        done_end: as `inferred_end`, behind the end of a request.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, inferred_end: float, done_end: float) -> None:
+        super().__init__(clock)
+        self._inferred_end = inferred_end
+        self._done_end = min(done_end, inferred_end)
+        self._context: Context | None = None
+        self._echo = False  # the server tells our ids
+        self._used = 0  # contexts of which something was said
+        self._cancelled: deque[tuple[str, float]] = deque(maxlen=_REMEMBERED)  # contexts, and until when they may speak
+        self._deaf = False  # the server does not heed a cancellation
+
+    @abc.abstractmethod
+    def _part(self, context: Context, text: str, *, more: bool) -> Message:
+        """Say more of a context; or, without text, that there is no more."""
+
+    @abc.abstractmethod
+    def _cancellation(self, context: Context) -> Message:
+        """Stop a context."""
+
+    @property
+    def awaiting(self) -> bool:
+        return self._context is not None and self._context.complete and not self._context.heard
+
+    @property
+    def spent(self) -> bool:
+        return self._deaf or (self._used > 0 and not self._echo)
+
+    def begin(self, turn: int, options: Any) -> None:
+        self._context = Context(turn, options)
+        self.patient_until = None
+
+    def say(self, text: str) -> Iterator[Step]:
+        context = self._of_turn
+        self._used += not context.said
+        context.said = True
+        context.done = False
+        yield self._part(context, text, more=True)
+
+    def flush(self) -> Iterator[Step]:
+        """Nothing: the server speaks at the ends of sentences, or after a time; there is no flush."""
+        return iter(())
+
+    def end(self) -> Iterator[Step]:
+        context = self._of_turn
+        context.complete = True
+        self._wait(context)
+        yield self._part(context, "", more=False) if context.said else Ended(context.turn)
+
+    def cancel(self, turn: int) -> Sequence[Message] | None:
+        context = self._context
+        if context is None or context.turn != turn:
+            return ()
+        self._context = self.patient_until = None
+        if not context.said:
+            return ()
+        self._cancelled.append((context.id, self.now() + _AFTER_CANCEL))
+        return (self._cancellation(context),) if self._echo else None
+
+    def receive(self, message: Message) -> Iterable[Event]:
+        if isinstance(message, bytes):
+            return ()  # all is text here
+        notice = self._read(message)
+        context = self._context if self._context is not None and self._context.said else None
+        if notice.error is not None:
+            # One that names nothing is about what is under way.
+            own = context is not None and notice.ours in (None, context.id)
+            return (Failed(context.turn, notice.error),) if context is not None and own else ()
+        self._echo = self._echo or notice.ours is not None
+        if context is None or not self._is_of(context, notice):
+            return list(self._on_past(notice))
+        return self._on_notice(context, notice)
+
+    def lapse(self) -> Iterable[Event]:
+        context, self._context, self.patient_until = self._context, None, None
+        return () if context is None else (Ended(context.turn, inferred=True),)
+
+    @property
+    def _of_turn(self) -> Context:
+        assert self._context is not None, "steps are of a turn that was begun"
+        return self._context
+
+    def _wait(self, context: Context) -> None:
+        """Measure the silence after all that was asked for, if something was heard of it."""
+        silence = self._done_end if context.done else self._inferred_end
+        self.patient_until = self.now() + silence if context.complete and context.heard else None
+
+    def _is_of(self, context: Context, notice: Notice) -> bool:
+        """Whether a message is of this context, by our id, by the server's, or as there was no other on the link."""
+        if notice.ours is not None:
+            return notice.ours == context.id
+        return self._used == 1 or (notice.theirs is not None and notice.theirs in context.requests)
+
+    def _on_notice(self, context: Context, notice: Notice) -> Iterable[Event]:
+        events: Sequence[Event] = list(notice.events(context.turn, self.provider))
+        done = notice.done and not context.done
+        if not events and not done:
+            return ()  # nothing of the context, so its silence goes on
+        context.done = done
+        context.heard = context.heard or notice.audio != ""
+        self._wait(context)
+        events = events or (Answered(context.turn),)
+        if notice.theirs in context.requests:
+            return events
+        context.requests.add(notice.theirs)
+        return (TimesRestart(context.turn), *events)
+
+    def _on_past(self, notice: Notice) -> Iterator[Event]:
+        yield Late(notice.size)
+        if notice.audio and any(notice.ours == gone and self.now() > until for gone, until in self._cancelled):
+            # What is asked for next would wait until it is over.
+            self._deaf = True
+            if self._context is None or not self._context.heard:
+                words = "a context is still spoken that was cancelled"
+                yield Failed(None, LinkStalled(words, provider=self.provider, code=1006))

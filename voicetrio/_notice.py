@@ -1,0 +1,62 @@
+"""What a message of a server tells, whatever its shape is on the wire."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+
+import attrs
+
+from ._dialect import Audio, PatientDialect, Spoken
+from ._json import audio_size, decode_audio
+from .errors import ProviderError
+from .turn import Word
+
+
+@attrs.frozen(kw_only=True)
+class Notice:
+    """What one message tells.
+
+    Attributes:
+        ours: our id of what it is of, where the server tells that.
+        theirs: the server's own id of it, where it tells one.
+        audio: PCM, in base64.
+        words: words, whose times count from the first sample of what it is of.
+        done: whether all has come of what it is of.
+        error: the error that it tells, if it is one.
+    """
+
+    ours: str | None = None
+    theirs: str | None = None
+    audio: str = ""
+    words: tuple[Word, ...] = ()
+    done: bool = False
+    error: ProviderError | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes of PCM it brings; they are not decoded."""
+        return audio_size(self.audio)
+
+    def events(self, turn: int, provider: str) -> Iterator[Audio | Spoken]:
+        """What it brings of a turn.
+
+        Raises:
+            ProtocolError: if its audio is not understood.
+        """
+        if self.audio:
+            yield Audio(turn, decode_audio(self.audio, provider))
+        if self.words:
+            yield Spoken(turn, self.words)
+
+
+class NoticesDialect(PatientDialect, abc.ABC):
+    """A protocol whose messages are read into notices; what they mean is the same for many."""
+
+    @abc.abstractmethod
+    def _read(self, message: str) -> Notice:
+        """Read a message; if it tells a request's id, note that as `request_id`.
+
+        Raises:
+            ProtocolError: if it cannot be understood.
+        """

@@ -1,0 +1,136 @@
+"""Requests over a websocket, of which the next is asked for while one is spoken."""
+
+from __future__ import annotations
+
+import abc
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+
+from ._dialect import Answered, Event, Failed, Late
+from ._link.dialect import Message
+from ._notice import Notice
+from ._requests import Request, RequestLine, RequestsDialect
+from .errors import ProtocolError, ProviderError, RateLimited
+
+# Requests that are asked for at a time: one is spoken, one is ready when it ends.
+_AHEAD = 2
+# Seconds of silence after which a request is over if the server has begun or ended another one since.
+_OVERTAKEN = 1.0
+# Past requests that are known again, should the server go on about one.
+_REMEMBERED = 64
+
+
+class PipelineDialect(RequestsDialect, abc.ABC):
+    """A protocol of requests over a websocket, whose messages name the request that they are of.
+
+    They do so by our id, or at least by the server's.  Only where ours is told can two requests be told apart, so none
+    is asked for ahead before that.
+
+    Args:
+        clock: gives seconds.
+        inferred_end: seconds of silence after which a request whose end the server does not tell is over.
+    """
+
+    def __init__(self, clock: Callable[[], float], *, inferred_end: float) -> None:
+        super().__init__(clock)
+        self._inferred_end = inferred_end
+        self._echo = False  # the server tells our ids
+        self._past: deque[Request] = deque(maxlen=_REMEMBERED)  # those that are over
+
+    @property
+    def awaiting(self) -> bool:
+        first = self._line.first if self._line is not None else None
+        return first is not None and first.sent and not first.heard
+
+    def receive(self, message: Message) -> Iterable[Event]:
+        if isinstance(message, bytes):
+            return ()  # all is text here
+        notice, line = self._read(message), self._asking
+        if notice.error is not None:
+            # If nothing is asked, it may be that nothing was said for a minute: what it leads to will be told.
+            return () if line is None else (self._on_error(line, notice, notice.error),)
+        request = self._find(notice)
+        if line is None or request is None or request.over:
+            return self._on_past(request, notice)
+        return list(self._on_notice(line, request, notice))
+
+    def lapse(self) -> Iterable[Event]:
+        line = self._line
+        if line is None or (first := line.first) is None:
+            return ()
+        first.inferred = True
+        if not self._echo and first.their_id is None:
+            return self._finish_and_leave(line, first)
+        self._doubtful = True
+        self._past.append(first)
+        events = self._finish(line, first)
+        self._wait(line, first, new=True)
+        return events
+
+    def _on_notice(self, line: RequestLine, request: Request, notice: Notice) -> Iterator[Event]:
+        if notice.ours is not None and not self._echo:
+            self._echo = True
+            self._ahead = line.ahead = _AHEAD
+            yield from line.replies()
+        request.their_id = notice.theirs or request.their_id
+        begun = request.heard
+        events = list(notice.events(line.turn, self.provider))
+        if not events and not notice.done:
+            return  # nothing of the request, so its silence goes on
+        for event in events:
+            yield from line.take(request, event)
+        if notice.done:
+            self._past.append(request)
+            yield from self._finish(line, request)
+        self._wait(line, request, new=request.over or request.heard is not begun)
+
+    def _wait(self, line: RequestLine, request: Request, *, new: bool) -> None:
+        """Measure the silence of the first request, which what comes of another one tells nothing about.
+
+        But if it begins or ends, which is `new`, the server has perhaps gone on from the first.
+        """
+        now, first = self.now(), line.first
+        if first is None or not first.heard:
+            self.patient_until = None
+        elif first is request or self.patient_until is None:
+            self.patient_until = now + self._inferred_end
+        elif new:
+            self.patient_until = min(self.patient_until, now + _OVERTAKEN)
+
+    def _named(self, notice: Notice) -> Request | None:
+        """The request that a message names, by our id, or by the server's where ours is not told."""
+        asked = self._line.asked if self._line is not None else []
+        ours, theirs = notice.ours, notice.theirs
+        for request in (*asked, *self._past):
+            if (ours == request.id) if ours is not None else (theirs is not None and theirs == request.their_id):
+                return request
+        return None
+
+    def _find(self, notice: Notice) -> Request | None:
+        """The request that a message is of; None if it is of none that is known."""
+        named, line = self._named(notice), self._asking
+        if named is not None or notice.ours is not None or line is None:
+            return named
+        possible = [each for each in line.asked if notice.theirs is None or each.their_id is None]
+        if len(possible) > 1:
+            raise ProtocolError("a message that may be of two requests", provider=self.provider)
+        if not possible or (notice.theirs is None and notice.done and possible[0].lacks_audio):
+            return None  # the end of the one before it, told twice
+        return possible[0]
+
+    def _on_past(self, request: Request | None, notice: Notice) -> Iterable[Event]:
+        if notice.size and self._line is not None and request is not None and request.inferred:
+            raise ProtocolError("audio of a sentence came after its end was inferred", provider=self.provider)
+        return (Late(notice.size),)
+
+    def _on_error(self, line: RequestLine, notice: Notice, error: ProviderError) -> Event:
+        request = self._named(notice)
+        if request is None or request.over:
+            # An id of the server's that is not known yet tells nothing: what is refused was asked for last.
+            request = line.asked[-1]
+        if isinstance(error, RateLimited) and request is not line.first and not request.heard:
+            # It does not take requests ahead: this one is asked for again when its turn comes.
+            line.put_back(request)
+            self._ahead = 1
+            return Answered(line.turn)
+        return Failed(line.turn, error)
