@@ -1,0 +1,165 @@
+"""The dialects that are there already, of a vendor whose messages are like no other's: lines of words."""
+
+import base64
+
+import pytest
+
+from voicetrio._bodies import BodiesDialect
+from voicetrio._contexts import ContextsDialect
+from voicetrio._dialect import Audio, Ended, Failed, Late, Reached, Reply, Spoken, TimesRestart
+from voicetrio._notice import Notice, NoticesDialect
+from voicetrio._pipeline import PipelineDialect
+from voicetrio._requests import RequestLine
+from voicetrio.errors import BadRequest, ProtocolError
+from voicetrio.turn import Word
+
+PCM, MORE = b"\1\0\2\0", b"\3\0"
+SPEECH, SPEECH_MORE = (base64.b64encode(pcm).decode() for pcm in (PCM, MORE))
+
+
+class Robin(NoticesDialect):
+    """``OURS THEIRS audio BASE64``, ``… word WORD START END``, ``… end`` or ``… no REASON``; ``-`` is no id."""
+
+    provider = "robin"
+
+    def _read(self, message):
+        try:
+            ours, theirs, kind, *rest = message.split()
+        except ValueError:
+            raise ProtocolError("not a word of robin's", provider=self.provider) from None
+        self.request_id = theirs if theirs != "-" else self.request_id
+        return Notice(
+            ours=ours if ours != "-" else None,
+            theirs=theirs if theirs != "-" else None,
+            audio=rest[0] if kind == "audio" else "",
+            words=(Word(rest[0], float(rest[1]), float(rest[2])),) if kind == "word" else (),
+            done=kind == "end",
+            error=self.error(BadRequest, rest[0]) if kind == "no" else None,
+        )
+
+    def _new_line(self, turn, options):
+        return RequestLine(turn, self.provider, lambda each: f"{options} {each.id} {each.text}", 20, splitter=None)
+
+
+class Pipeline(Robin, PipelineDialect):
+    pass
+
+
+class Bodies(Robin, BodiesDialect):
+    def _refusal(self, body):
+        return self.error(BadRequest, body)
+
+
+class Contexts(Robin, ContextsDialect):
+    def _part(self, context, text, *, more):
+        return f"{context.options} {context.id} {'more' if more else 'last'} {text}"
+
+    def _cancellation(self, context):
+        return f"{context.options} {context.id} hush"
+
+
+class Hand:
+    """A dialect, and what it has sent."""
+
+    def __init__(self, dialect):
+        self.it = dialect
+        self.sent = []
+
+    def speak(self, turn, *texts):
+        self.it.begin(turn, "loud")
+        for text in texts:
+            self.sent += [*self.it.say(text), *self.it.flush()]
+        self.sent += self.it.end()
+
+    def id(self, number):
+        return self.sent[number].split()[1]
+
+    def receive(self, message):
+        events = list(self.it.receive(message))
+        self.sent += [event.message for event in events if isinstance(event, Reply)]
+        return [event for event in events if not isinstance(event, Reply | TimesRestart)]
+
+
+@pytest.fixture
+def now():
+    return [0.0]
+
+
+def test_requests_over_a_websocket_are_heard_in_order(now):
+    hand = Hand(Pipeline(lambda: now[0], inferred_end=2.0))
+    hand.speak(1, "One.", "Two.")
+    assert [message.split()[::2] for message in hand.sent] == [["loud", "One."]]
+    assert hand.receive(f"{hand.id(0)} a audio {SPEECH}") == [Audio(1, PCM)]
+    assert len(hand.sent) == 2  # our ids are told, so the next can be asked for
+    assert hand.receive(f"{hand.id(1)} b audio {SPEECH_MORE}") == []
+    assert hand.receive(f"{hand.id(1)} b word two 0.5 0.75") == []
+    word = Spoken(1, (Word("two", 0.5, 0.75),))
+    assert hand.receive("- a end") == [Reached(1, 4), Audio(1, MORE), word]
+    assert hand.receive("- b end") == [Reached(1, 8), Ended(1)]
+    assert hand.receive(f"- b audio {SPEECH}") == [Late(4)]
+    hand.speak(2, "Three.")
+    assert hand.it.cancel(2) is None
+    assert hand.it.request_id == "b"
+
+
+def test_a_request_without_an_end_is_over_after_silence(now):
+    hand = Hand(Pipeline(lambda: now[0], inferred_end=2.0))
+    hand.speak(1, "One.")
+    hand.receive(f"{hand.id(0)} a audio {SPEECH}")
+    assert hand.it.expires == now[0] + 2.0
+    assert list(hand.it.lapse()) == [Reached(1, 4), TimesRestart(1), Ended(1, inferred=True)]
+
+
+def test_bodies_of_events_are_heard(now):
+    hand = Hand(Bodies(lambda: now[0], events=True))
+    hand.speak(1, "One.")
+    assert hand.receive('{"content-type":"text/event-stream"}') == []
+    assert hand.receive(f"data: - a audio {SPEECH}\n\ndata: - a word one 0 1\n\n".encode()) == [
+        Audio(1, PCM),
+        Spoken(1, (Word("one", 0.0, 1.0),)),
+    ]
+    assert hand.receive(b"data: - a end\n\n") == []
+    assert hand.receive(b"") == [Reached(1, 4), Ended(1)]
+
+
+def test_a_body_of_json_is_a_refusal(now):
+    hand = Hand(Bodies(lambda: now[0], events=False))
+    hand.speak(1, "One.")
+    hand.receive('{"content-type":"application/json"}')
+    hand.receive(b'"no"')
+    [failed] = hand.receive(b"")
+    assert (failed.turn, type(failed.error), failed.error.message) == (1, BadRequest, '"no"')
+
+
+def test_a_context_is_over_after_silence_and_can_be_cancelled(now):
+    hand = Hand(Contexts(lambda: now[0], inferred_end=2.0, done_end=0.5))
+    hand.speak(1, "One. ", "Two.")
+    name = hand.id(0)
+    assert hand.sent == [f"loud {name} more One. ", f"loud {name} more Two.", f"loud {name} last "]
+    assert hand.receive(f"{name} a audio {SPEECH}") == [Audio(1, PCM)]
+    assert hand.it.expires == 2.0
+    hand.receive(f"{name} a end")
+    assert hand.it.expires == 0.5
+    assert list(hand.it.lapse()) == [Ended(1, inferred=True)]
+    hand.speak(2, "Three.")
+    assert hand.it.cancel(2) == (f"loud {hand.id(3)} hush",)
+    assert hand.receive(f"{hand.id(3)} b audio {SPEECH}") == [Late(4)]
+
+
+@pytest.mark.parametrize(
+    "dialect",
+    [
+        lambda clock: Pipeline(clock, inferred_end=2.0),
+        lambda clock: Contexts(clock, inferred_end=2.0, done_end=0.5),
+    ],
+    ids=["pipeline", "contexts"],
+)
+def test_errors_and_what_is_not_understood(dialect, now):
+    hand = Hand(dialect(lambda: now[0]))
+    hand.speak(1, "One.")
+    [failed] = hand.receive("- a no because")
+    assert isinstance(failed, Failed)
+    assert (failed.turn, failed.error.message, failed.error.request_id) == (1, "because", "a")
+    with pytest.raises(ProtocolError):
+        hand.receive("gibberish")
+    assert hand.receive(b"binary") == []
