@@ -5,8 +5,8 @@ import base64
 import pytest
 
 from voicetrio._bodies import BodiesDialect
-from voicetrio._contexts import ContextsDialect
 from voicetrio._dialect import Audio, Ended, Failed, Late, Reached, Reply, Spoken, TimesRestart
+from voicetrio._inferred_contexts import InferredContextsDialect
 from voicetrio._notice import Notice, NoticesDialect
 from voicetrio._pipeline import PipelineDialect
 from voicetrio._requests import RequestLine
@@ -18,23 +18,24 @@ SPEECH, SPEECH_MORE = (base64.b64encode(pcm).decode() for pcm in (PCM, MORE))
 
 
 class Robin(NoticesDialect):
-    """``OURS THEIRS audio BASE64``, ``… word WORD START END``, ``… end`` or ``… no REASON``; ``-`` is no id."""
+    """``OURS THEIRS``, where ``-`` is none, and any of ``audio=``, ``word=TEXT:START:END``, ``end=``, ``no=REASON``."""
 
     provider = "robin"
 
     def _read(self, message):
         try:
-            ours, theirs, kind, *rest = message.split()
+            ours, theirs, *rest = (None if word == "-" else word for word in message.split())
         except ValueError:
             raise ProtocolError("not a word of robin's", provider=self.provider) from None
-        self.request_id = theirs if theirs != "-" else self.request_id
+        told = dict(each.split("=", 1) for each in rest)
+        word, *times = told.get("word", "").split(":")
         return Notice(
-            ours=ours if ours != "-" else None,
-            theirs=theirs if theirs != "-" else None,
-            audio=rest[0] if kind == "audio" else "",
-            words=(Word(rest[0], float(rest[1]), float(rest[2])),) if kind == "word" else (),
-            done=kind == "end",
-            error=self.error(BadRequest, rest[0]) if kind == "no" else None,
+            ours=ours,
+            theirs=theirs,
+            audio=told.get("audio", ""),
+            words=(Word(word, *map(float, times)),) if word else (),
+            done="end" in told,
+            error=self.error(BadRequest, told["no"], request_id=theirs) if "no" in told else None,
         )
 
     def _new_line(self, turn, options):
@@ -50,9 +51,9 @@ class Bodies(Robin, BodiesDialect):
         return self.error(BadRequest, body)
 
 
-class Contexts(Robin, ContextsDialect):
-    def _part(self, context, text, *, more):
-        return f"{context.options} {context.id} {'more' if more else 'last'} {text}"
+class Contexts(Robin, InferredContextsDialect):
+    def _part(self, context, text):
+        return f"{context.options} {context.id} {'more' if text else 'last'} {text}"
 
     def _cancellation(self, context):
         return f"{context.options} {context.id} hush"
@@ -89,23 +90,108 @@ def test_requests_over_a_websocket_are_heard_in_order(now):
     hand = Hand(Pipeline(lambda: now[0], inferred_end=2.0))
     hand.speak(1, "One.", "Two.")
     assert [message.split()[::2] for message in hand.sent] == [["loud", "One."]]
-    assert hand.receive(f"{hand.id(0)} a audio {SPEECH}") == [Audio(1, PCM)]
+    assert hand.receive(f"{hand.id(0)} a audio={SPEECH}") == [Audio(1, PCM)]
     assert len(hand.sent) == 2  # our ids are told, so the next can be asked for
-    assert hand.receive(f"{hand.id(1)} b audio {SPEECH_MORE}") == []
-    assert hand.receive(f"{hand.id(1)} b word two 0.5 0.75") == []
+    assert hand.receive(f"{hand.id(1)} b audio={SPEECH_MORE}") == []
+    assert hand.receive(f"{hand.id(1)} b word=two:0.5:0.75") == []
     word = Spoken(1, (Word("two", 0.5, 0.75),))
-    assert hand.receive("- a end") == [Reached(1, 4), Audio(1, MORE), word]
-    assert hand.receive("- b end") == [Reached(1, 8), Ended(1)]
-    assert hand.receive(f"- b audio {SPEECH}") == [Late(4)]
+    assert hand.receive("- a end=") == [Reached(1, 4), Audio(1, MORE), word]
+    assert hand.receive("- b end=") == [Reached(1, 8), Ended(1)]
+    assert hand.receive(f"- b audio={SPEECH}") == [Late(4)]
     hand.speak(2, "Three.")
     assert hand.it.cancel(2) is None
+    assert hand.it.request_id == "b"
+
+
+def pipeline(now, turn=1):
+    """A turn of three sentences, of which two are asked for, on a link that tells our ids."""
+    hand = Hand(Pipeline(lambda: now[0], inferred_end=4.0))
+    hand.speak(turn, "One.", "Two.", "Three.")
+    hand.receive(f"{hand.id(0)} a")
+    assert len(hand.sent) == 2
+    return hand
+
+
+def test_what_comes_in_one_message_is_heard_before_the_end_that_comes_with_it(now):
+    word = Spoken(1, (Word("w", 0.0, 1.0),))
+    whole = f"audio={SPEECH} word=w:0:1 end="
+
+    hand = pipeline(now)
+    assert hand.receive(f"{hand.id(1)} b {whole}") == []
+    assert hand.receive(f"{hand.id(0)} a {whole}") == [
+        *(Audio(1, PCM), word, Reached(1, 4)),
+        *(Audio(1, PCM), word, Reached(1, 8)),
+    ]
+    assert hand.receive(f"{hand.id(2)} c {whole}") == [Audio(1, PCM), word, Reached(1, 14), Ended(1)]
+
+    hand = Hand(Bodies(lambda: now[0], events=True))
+    hand.speak(1, "One.")
+    hand.receive("{}")
+    assert hand.receive(f"data: - - {whole}\n\n".encode()) == [Audio(1, PCM), word]
+    assert hand.receive(b"") == [Reached(1, 4), Ended(1)]
+
+    hand = Hand(Contexts(lambda: now[0], inferred_end=2.0, done_end=0.5))
+    hand.speak(1, "One.")
+    assert hand.receive(f"{hand.id(0)} a {whole}") == [Audio(1, PCM), word]
+    assert hand.it.expires == 0.5
+
+
+def test_nothing_is_heard_that_comes_with_an_error(now):
+    hand = Hand(Bodies(lambda: now[0], events=True))
+    hand.speak(1, "One.")
+    hand.receive("{}")
+    [failed] = hand.receive(f"data: - - no=because audio={SPEECH}\n\n".encode())
+    assert (failed.turn, failed.error.message) == (1, "because")
+
+
+def test_where_our_ids_are_told_a_later_turn_asks_ahead_at_once(now):
+    hand = pipeline(now)
+    for number, name in enumerate("abc"):
+        hand.receive(f"{hand.id(number)} {name} audio={SPEECH} end=")
+    hand.speak(2, "Four.", "Five.", "Six.")
+    assert [message.split()[2] for message in hand.sent] == ["One.", "Two.", "Three.", "Four.", "Five."]
+
+
+def test_words_behind_audio_that_is_too_much_to_hold_go_with_it(now):
+    hand = pipeline(now)
+    megabyte = base64.b64encode(bytes(2**20)).decode()
+    for _ in range(6):
+        assert hand.receive(f"{hand.id(1)} b audio={megabyte} word=two:0:1") == []
+    assert [len(request.held) for request in hand.it._line.requests] == [0, 0, 0]
+
+
+def test_the_end_of_the_next_request_puts_no_inferred_end_off(now):
+    hand = pipeline(now)
+    hand.receive(f"{hand.id(0)} a audio={SPEECH}")
+    now[0] = 2.5
+    hand.receive(f"{hand.id(1)} b audio={SPEECH}")
+    assert hand.it.expires == 3.5
+    now[0] = 2.8
+    assert hand.receive(f"{hand.id(1)} b end=") == []
+    assert hand.it.expires == 3.5
+
+
+def test_the_id_that_is_told_is_of_what_is_heard(now):
+    hand = pipeline(now)
+    hand.receive(f"{hand.id(1)} b audio={SPEECH}")
+    assert hand.it.request_id == "a"
+    [failed] = hand.receive(f"{hand.id(1)} b no=because")
+    assert failed.error.request_id == "b"
+
+    hand = Hand(Contexts(lambda: now[0], inferred_end=2.0, done_end=0.5))
+    hand.speak(1, "One.")
+    hand.receive(f"{hand.id(0)} a audio={SPEECH}")
+    hand.it.cancel(1)
+    hand.speak(2, "Two.")
+    hand.receive(f"{hand.id(2)} b audio={SPEECH}")
+    assert hand.receive(f"{hand.id(0)} a audio={SPEECH}") == [Late(4)]
     assert hand.it.request_id == "b"
 
 
 def test_a_request_without_an_end_is_over_after_silence(now):
     hand = Hand(Pipeline(lambda: now[0], inferred_end=2.0))
     hand.speak(1, "One.")
-    hand.receive(f"{hand.id(0)} a audio {SPEECH}")
+    hand.receive(f"{hand.id(0)} a audio={SPEECH}")
     assert hand.it.expires == now[0] + 2.0
     assert list(hand.it.lapse()) == [Reached(1, 4), TimesRestart(1), Ended(1, inferred=True)]
 
@@ -114,11 +200,11 @@ def test_bodies_of_events_are_heard(now):
     hand = Hand(Bodies(lambda: now[0], events=True))
     hand.speak(1, "One.")
     assert hand.receive('{"content-type":"text/event-stream"}') == []
-    assert hand.receive(f"data: - a audio {SPEECH}\n\ndata: - a word one 0 1\n\n".encode()) == [
+    assert hand.receive(f"data: - a audio={SPEECH}\n\ndata: - a word=one:0:1\n\n".encode()) == [
         Audio(1, PCM),
         Spoken(1, (Word("one", 0.0, 1.0),)),
     ]
-    assert hand.receive(b"data: - a end\n\n") == []
+    assert hand.receive(b"data: - a end=\n\n") == []
     assert hand.receive(b"") == [Reached(1, 4), Ended(1)]
 
 
@@ -136,14 +222,14 @@ def test_a_context_is_over_after_silence_and_can_be_cancelled(now):
     hand.speak(1, "One. ", "Two.")
     name = hand.id(0)
     assert hand.sent == [f"loud {name} more One. ", f"loud {name} more Two.", f"loud {name} last "]
-    assert hand.receive(f"{name} a audio {SPEECH}") == [Audio(1, PCM)]
+    assert hand.receive(f"{name} a audio={SPEECH}") == [Audio(1, PCM)]
     assert hand.it.expires == 2.0
-    hand.receive(f"{name} a end")
+    hand.receive(f"{name} a end=")
     assert hand.it.expires == 0.5
     assert list(hand.it.lapse()) == [Ended(1, inferred=True)]
     hand.speak(2, "Three.")
     assert hand.it.cancel(2) == (f"loud {hand.id(3)} hush",)
-    assert hand.receive(f"{hand.id(3)} b audio {SPEECH}") == [Late(4)]
+    assert hand.receive(f"{hand.id(3)} b audio={SPEECH}") == [Late(4)]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +243,7 @@ def test_a_context_is_over_after_silence_and_can_be_cancelled(now):
 def test_errors_and_what_is_not_understood(dialect, now):
     hand = Hand(dialect(lambda: now[0]))
     hand.speak(1, "One.")
-    [failed] = hand.receive("- a no because")
+    [failed] = hand.receive("- a no=because")
     assert isinstance(failed, Failed)
     assert (failed.turn, failed.error.message, failed.error.request_id) == (1, "because", "a")
     with pytest.raises(ProtocolError):

@@ -292,6 +292,31 @@ def test_a_message_that_tells_nothing_restarts_no_wait(status):
     assert hand.it.expires == 2.0 + 4.5
 
 
+@pytest.mark.parametrize(
+    ("status", "data"),
+    [
+        ("preview", {"audio": pybase64.b64encode(PCM).decode()}),
+        ("preview", {"word": "The", "start": 0.0, "end": 0.2}),
+        ("word_timestamp", {"word": "", "start": 0.0, "end": 0.2}),
+        ("word_timestamp", None),
+    ],
+)
+def test_what_is_neither_audio_nor_a_word_is_passed_over(status, data):
+    hand = asked()
+    hand.receive(notice("chunk", hand.id(0), "s1", PCM))
+    hand.now = 1.0
+    assert list(hand.it.receive(notice(status, hand.id(0), "s1", data=data))) == []
+    assert hand.it.expires == 4.5
+
+
+@pytest.mark.parametrize("mode", [SOCKET, CONTEXTS], ids=["socket", "continuations"])
+def test_an_error_tells_its_own_request(mode):
+    hand = by_hand(**mode)
+    hand.speak(1, FIRST)
+    [failed] = hand.receive(notice("error", theirs="s1", message="It broke."))
+    assert (failed.turn, failed.error.request_id) == (1, "s1")
+
+
 def test_what_comes_of_the_next_sentence_is_no_answer_for_the_first():
     hand = asked()
     assert hand.receive(notice("chunk", hand.id(1), "s2", PCM)) == []

@@ -30,7 +30,7 @@ _BODY_END = 0.5
 class BodiesDialect(RequestsDialect, abc.ABC):
     """A protocol of requests over HTTP, one after another on a connection that is kept alive.
 
-    A body is bare PCM, or server-sent events, of which each is a message; if it is JSON, it is a refusal.
+    A body is bare PCM, or server-sent events, of which each is read into a notice; if it is JSON, it is a refusal.
 
     Args:
         clock: gives seconds.
@@ -96,6 +96,7 @@ class BodiesDialect(RequestsDialect, abc.ABC):
             notice = self._read(text)
             if notice.error is not None:
                 yield Failed(line.turn, notice.error)
+                continue
             for event in notice.events(line.turn, self.provider):
                 yield from line.take(request, event)
             if notice.done and self.patient_until is None:

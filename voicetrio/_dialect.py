@@ -138,12 +138,16 @@ class TTSDialect(LinkDialect, abc.ABC):
         status: int | None = None,
         code: int | str | None = None,
         reason: str | None = None,
+        request_id: str | None = None,
     ) -> ProviderError:
-        """An error that the provider tells in these words, which are its reason, unless that is another."""
+        """An error that the provider tells in these words, which are its reason, unless that is another.
+
+        It is of the request that the dialect knows, unless of another.
+        """
         return kind(
             words or (str(code) if code else "an error without a word"),
             provider=self.provider,
-            request_id=self.request_id,
+            request_id=request_id or self.request_id,
             status=status,
             code=code,
             reason=reason or words or None,

@@ -1,4 +1,4 @@
-"""What a message of a server tells, whatever its shape is on the wire."""
+"""What a text message of a server tells of a request, whatever its shape is on the wire."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Notice:
     """What one message tells.
 
     Attributes:
-        ours: our id of what it is of, where the server tells that.
-        theirs: the server's own id of it, where it tells one.
+        ours: our id of the request or context that it is of, where the server tells that.
+        theirs: the server's own id of the request, where it tells one.
         audio: PCM, in base64.
-        words: words, whose times count from the first sample of what it is of.
-        done: whether all has come of what it is of.
-        error: the error that it tells, if it is one.
+        words: words, whose times count from the first sample of the request.
+        done: whether all has come of the request.
+        error: the error that it tells, if it is one; what else it brings is then passed over.
     """
 
     ours: str | None = None
@@ -51,11 +51,11 @@ class Notice:
 
 
 class NoticesDialect(PatientDialect, abc.ABC):
-    """A protocol whose messages are read into notices; what they mean is the same for many."""
+    """A protocol whose text messages are read into notices; what they mean is the same for several."""
 
     @abc.abstractmethod
     def _read(self, message: str) -> Notice:
-        """Read a message; if it tells a request's id, note that as `request_id`.
+        """Read a message.
 
         Raises:
             ProtocolError: if it cannot be understood.

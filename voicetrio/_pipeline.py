@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from ._dialect import Answered, Event, Failed, Late
 from ._link.dialect import Message
@@ -21,7 +22,7 @@ _REMEMBERED = 64
 
 
 class PipelineDialect(RequestsDialect, abc.ABC):
-    """A protocol of requests over a websocket, whose messages name the request that they are of.
+    """A protocol of requests over a websocket, in text messages that name the request that they are of.
 
     They do so by our id, or at least by the server's.  Only where ours is told can two requests be told apart, so none
     is asked for ahead before that.
@@ -34,6 +35,7 @@ class PipelineDialect(RequestsDialect, abc.ABC):
     def __init__(self, clock: Callable[[], float], *, inferred_end: float) -> None:
         super().__init__(clock)
         self._inferred_end = inferred_end
+        self._ahead = 1  # how many requests are asked for at a time
         self._echo = False  # the server tells our ids
         self._past: deque[Request] = deque(maxlen=_REMEMBERED)  # those that are over
 
@@ -42,12 +44,16 @@ class PipelineDialect(RequestsDialect, abc.ABC):
         first = self._line.first if self._line is not None else None
         return first is not None and first.sent and not first.heard
 
+    def begin(self, turn: int, options: Any) -> None:
+        super().begin(turn, options)
+        self._of_turn.ahead = self._ahead
+
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
-            return ()  # all is text here
+            return ()
         notice, line = self._read(message), self._asking
         if notice.error is not None:
-            # If nothing is asked, it may be that nothing was said for a minute: what it leads to will be told.
+            # If nothing is asked for, it may announce that the connection ends, which will be told.
             return () if line is None else (self._on_error(line, notice, notice.error),)
         request = self._find(notice)
         if line is None or request is None or request.over:
@@ -73,6 +79,8 @@ class PipelineDialect(RequestsDialect, abc.ABC):
             self._ahead = line.ahead = _AHEAD
             yield from line.replies()
         request.their_id = notice.theirs or request.their_id
+        if request is line.first:
+            self.request_id = request.their_id or self.request_id
         begun = request.heard
         events = list(notice.events(line.turn, self.provider))
         if not events and not notice.done:

@@ -167,6 +167,8 @@ class RequestLine:
         if request is self.first:
             yield event
             return
+        if request not in self.requests:
+            return  # what came before this was too much, so it is asked for again
         request.held.append(event)
         request.held_bytes += size
         if request.held_bytes > _MOST_HELD:
@@ -207,7 +209,6 @@ class RequestsDialect(NoticesDialect, abc.ABC):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self._line: RequestLine | None = None
-        self._ahead = 1  # requests are asked for at a time
         self._doubtful = False  # of a request that we took for over more may come
 
     @abc.abstractmethod
@@ -220,7 +221,6 @@ class RequestsDialect(NoticesDialect, abc.ABC):
 
     def begin(self, turn: int, options: Any) -> None:
         self._line = self._new_line(turn, options)
-        self._line.ahead = self._ahead
         self.patient_until = None
 
     def say(self, text: str) -> Iterator[Step]:
@@ -251,7 +251,8 @@ class RequestsDialect(NoticesDialect, abc.ABC):
 
     def _finish(self, line: RequestLine, request: Request) -> list[Event]:
         """All of a request has come: ask for the next one."""
-        self.patient_until = None
+        if request is line.first:
+            self.patient_until = None
         return [*line.finish(request), *line.replies()]
 
     def _finish_and_leave(self, line: RequestLine, request: Request) -> list[Event]:

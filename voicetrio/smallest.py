@@ -14,8 +14,8 @@ import attrs
 import msgspec
 
 from ._bodies import BodiesDialect
-from ._contexts import Context, ContextsDialect
 from ._dialect import TTSDialect
+from ._inferred_contexts import Context, InferredContextsDialect
 from ._json import decode_json, encode_json, given
 from ._link.dialect import Message
 from ._link.endpoint import Endpoint
@@ -61,7 +61,7 @@ _OLD_MODELS = ("lightning", "lightning-large", "lightning-v2", "lightning-v3.1")
 # Seconds of silence after a `complete` of a closed context: as others wait, who saw several for one context.
 _AFTER_COMPLETE = 0.6
 
-# The model's card: no more than 250 characters a request, 140 are best.
+# The model's card: no more than 250 characters a request.  A shorter sentence than 12 is asked for with the next.
 _MOST_CHARACTERS = 250
 _FEWEST_CHARACTERS = 12
 
@@ -72,12 +72,19 @@ _BLAME: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
     (re.compile(r"invalid|not found|not supported|unsupported|deprecated|too long|missing", re.IGNORECASE), BadRequest),
 )
 
-# What a request says, where it is not None.
-_FIELDS = "voice_id language sample_rate speed session_id number_pronunciation_language math_notation"
-# Nought is sent as `complete_backoff_ms`, too: left out it would mean four seconds.
-_SOCKET_FIELDS = "complete_backoff_ms max_buffer_flush_ms"
-_CONTEXT_FIELDS = "complete_backoff_ms max_buffer_delay_ms"
-_PROSODY_FIELDS = {"lightning-v2": "consistency similarity enhancement"}
+# What a request says, where it is not None; besides, what the server waits for over a websocket, and in a context.
+_FIELDS = (
+    "voice_id",
+    "language",
+    "sample_rate",
+    "speed",
+    "session_id",
+    "number_pronunciation_language",
+    "math_notation",
+)
+_SOCKET_FIELDS = ("complete_backoff_ms", "max_buffer_flush_ms")
+_CONTEXT_FIELDS = ("complete_backoff_ms", "max_buffer_delay_ms")
+_PROSODY_FIELDS = ("consistency", "similarity", "enhancement")
 
 
 def _api_key(key: str | None) -> str:
@@ -220,10 +227,12 @@ class SmallestAITTS(TTSProvider):
 
     def _request(self) -> dict[str, Any]:
         """What every message of a turn has."""
-        names = f"{_FIELDS} {_PROSODY_FIELDS.get(self.model, '')}"
-        if self.enable_streaming:
-            names += f" {_CONTEXT_FIELDS if self.continuations else _SOCKET_FIELDS}"
-        request = given({name: getattr(self, name) for name in names.split()})
+        names = list(_FIELDS)
+        if self.model == "lightning-v2":
+            names += _PROSODY_FIELDS
+        if self.enable_streaming:  # nought is sent as `complete_backoff_ms`, too: left out it would mean four seconds
+            names += _CONTEXT_FIELDS if self.continuations else _SOCKET_FIELDS
+        request = given({name: getattr(self, name) for name in names})
         if self.word_timestamps and self.enable_streaming:
             request["word_timestamps"] = True
         if not self.enable_streaming and not self.sse:
@@ -245,6 +254,10 @@ class _Status(msgspec.Struct):
     message: str | None = None
     error: _Words | str | None = None
 
+    @property
+    def failed(self) -> bool:
+        return self.error is not None or self.status == "error"
+
 
 class _Data(msgspec.Struct):
     """What a message brings: audio, or the times of a word."""
@@ -256,40 +269,43 @@ class _Data(msgspec.Struct):
 
 
 class _Told(_Status):
-    """Any message of the server's socket, and any server-sent event: the latter have their audio at the top."""
+    """Any message of the server's socket."""
 
     request_id: str | None = None
     external_request_id: str | None = None
     data: _Data | None = None
+
+
+class _ServerSentEvent(_Status):
     audio: str = ""
     done: bool = False
 
 
 class _SmallestDialect(NoticesDialect):
-    """What all three protocols have: messages and errors."""
+    """What all three protocols have: errors; and the messages of the socket."""
 
-    provider = "smallest"
+    provider = SmallestAITTS.name
 
     def _read(self, message: str) -> Notice:
         told = decode_json(message, _Told, self.provider)
-        self.request_id = told.request_id or self.request_id
         data = told.data or _Data()
         return Notice(
             ours=told.external_request_id,
             theirs=told.request_id,
-            audio=data.audio if told.status == "chunk" else told.audio,
+            audio=data.audio if told.status == "chunk" else "",
             words=(Word(data.word, data.start, data.end),) if told.status == "word_timestamp" and data.word else (),
-            done=told.done or told.status == "complete",
-            error=self._error(told) if told.error is not None or told.status == "error" else None,
+            done=told.status == "complete",
+            error=self._error(told, told.request_id) if told.failed else None,
         )
 
-    def _error(self, told: _Status) -> ProviderError:
+    def _error(self, told: _Status, request_id: str | None = None) -> ProviderError:
         """The error that a message tells: by its number, if it has one, or else by its words."""
         error = told.error if isinstance(told.error, _Words) else _Words(told.error or told.message or "")
         status = error.code if isinstance(error.code, int) and 400 <= error.code < 600 else None
         words = error.message or str(error.code or "")
         kind = next((kind for pattern, kind in _BLAME if pattern.search(words)), ProviderError)
-        return self.error(error_class(status) if status else kind, words, status=status, code=error.code)
+        kind = error_class(status) if status else kind
+        return self.error(kind, words, status=status, code=error.code, request_id=request_id)
 
 
 def _sentences(turn: int, options: SmallestAITTS) -> RequestLine:
@@ -306,6 +322,10 @@ def _sentences(turn: int, options: SmallestAITTS) -> RequestLine:
 class _HTTPDialect(_SmallestDialect, BodiesDialect):
     """Requests over HTTP."""
 
+    def _read(self, message: str) -> Notice:
+        event = decode_json(message, _ServerSentEvent, self.provider)
+        return Notice(audio=event.audio, done=event.done, error=self._error(event) if event.failed else None)
+
     def _new_line(self, turn: int, options: SmallestAITTS) -> RequestLine:
         return _sentences(turn, options)
 
@@ -320,11 +340,11 @@ class _SocketDialect(_SmallestDialect, PipelineDialect):
         return _sentences(turn, options)
 
 
-class _ContextsDialect(_SmallestDialect, ContextsDialect):
+class _ContextsDialect(_SmallestDialect, InferredContextsDialect):
     """Continuations."""
 
-    def _part(self, context: Context, text: str, *, more: bool) -> Message:
-        return self._message(context, {"text": text, "request_id": context.id, "continue": more})
+    def _part(self, context: Context, text: str) -> Message:
+        return self._message(context, {"text": text, "request_id": context.id, "continue": text != ""})
 
     def _cancellation(self, context: Context) -> Message:
         return self._message(context, {"cancel_request": True})

@@ -1,4 +1,4 @@
-"""A turn as a context that the server cuts into requests itself, and of whose end it does not tell."""
+"""A turn as a context that the server cuts into requests itself, and whose end can only be inferred."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Context:
         said: whether text of it is on the wire.
         complete: whether all of its text is.
         heard: whether audio of it has come.
-        done: whether nothing came since the last end of a request.
+        between_requests: whether nothing came since the last end of a request.
         requests: the server's ids of what came of it.
     """
 
@@ -42,16 +42,18 @@ class Context:
     said: bool = False
     complete: bool = False
     heard: bool = False
-    done: bool = False
+    between_requests: bool = False
     requests: set[str | None] = attrs.Factory(set)
 
 
-class ContextsDialect(NoticesDialect, abc.ABC):
+class InferredContextsDialect(NoticesDialect, abc.ABC):
     """A protocol in which a turn is a context, of which the server makes requests, and which can be cancelled.
 
-    Each request has an end, and nothing tells which is the last; so the end of a turn is inferred from silence.  What
-    comes names the context's id if the server tells our ids; where it does not, a link carries one turn, and an
-    interruption costs it.
+    There is no flush.  Each request has an end, and nothing tells which is the last; so the end of a turn is inferred
+    from silence.  For contexts whose end is told this is of no use.
+
+    Text messages name the context by our id if the server tells that; where it does not, a link carries one turn, and
+    an interruption costs it.
 
     Args:
         clock: gives seconds.
@@ -70,8 +72,8 @@ class ContextsDialect(NoticesDialect, abc.ABC):
         self._deaf = False  # the server does not heed a cancellation
 
     @abc.abstractmethod
-    def _part(self, context: Context, text: str, *, more: bool) -> Message:
-        """Say more of a context; or, without text, that there is no more."""
+    def _part(self, context: Context, text: str) -> Message:
+        """Say more of a context; or, if the text is empty, that there is no more."""
 
     @abc.abstractmethod
     def _cancellation(self, context: Context) -> Message:
@@ -93,18 +95,18 @@ class ContextsDialect(NoticesDialect, abc.ABC):
         context = self._of_turn
         self._used += not context.said
         context.said = True
-        context.done = False
-        yield self._part(context, text, more=True)
+        context.between_requests = False
+        yield self._part(context, text)
 
     def flush(self) -> Iterator[Step]:
-        """Nothing: the server speaks at the ends of sentences, or after a time; there is no flush."""
+        """Nothing: the server speaks at the ends of sentences, or after a time."""
         return iter(())
 
     def end(self) -> Iterator[Step]:
         context = self._of_turn
         context.complete = True
         self._wait(context)
-        yield self._part(context, "", more=False) if context.said else Ended(context.turn)
+        yield self._part(context, "") if context.said else Ended(context.turn)
 
     def cancel(self, turn: int) -> Sequence[Message] | None:
         context = self._context
@@ -118,7 +120,7 @@ class ContextsDialect(NoticesDialect, abc.ABC):
 
     def receive(self, message: Message) -> Iterable[Event]:
         if isinstance(message, bytes):
-            return ()  # all is text here
+            return ()
         notice = self._read(message)
         context = self._context if self._context is not None and self._context.said else None
         if notice.error is not None:
@@ -141,7 +143,7 @@ class ContextsDialect(NoticesDialect, abc.ABC):
 
     def _wait(self, context: Context) -> None:
         """Measure the silence after all that was asked for, if something was heard of it."""
-        silence = self._done_end if context.done else self._inferred_end
+        silence = self._done_end if context.between_requests else self._inferred_end
         self.patient_until = self.now() + silence if context.complete and context.heard else None
 
     def _is_of(self, context: Context, notice: Notice) -> bool:
@@ -151,11 +153,12 @@ class ContextsDialect(NoticesDialect, abc.ABC):
         return self._used == 1 or (notice.theirs is not None and notice.theirs in context.requests)
 
     def _on_notice(self, context: Context, notice: Notice) -> Iterable[Event]:
+        self.request_id = notice.theirs or self.request_id
         events: Sequence[Event] = list(notice.events(context.turn, self.provider))
-        done = notice.done and not context.done
+        done = notice.done and not context.between_requests
         if not events and not done:
             return ()  # nothing of the context, so its silence goes on
-        context.done = done
+        context.between_requests = done
         context.heard = context.heard or notice.audio != ""
         self._wait(context)
         events = events or (Answered(context.turn),)
