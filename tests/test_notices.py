@@ -5,12 +5,12 @@ import base64
 import pytest
 
 from voicetrio._bodies import BodiesDialect
-from voicetrio._dialect import Audio, Ended, Failed, Late, Reached, Reply, Spoken, TimesRestart
+from voicetrio._dialect import Answered, Audio, Ended, Failed, Late, Reached, Reply, Spoken, TimesRestart
 from voicetrio._inferred_contexts import InferredContextsDialect
 from voicetrio._notice import Notice, NoticesDialect
 from voicetrio._pipeline import PipelineDialect
 from voicetrio._requests import RequestLine
-from voicetrio.errors import BadRequest, ProtocolError
+from voicetrio.errors import BadRequest, NoAudio, ProtocolError, RateLimited
 from voicetrio.turn import Word
 
 PCM, MORE = b"\1\0\2\0", b"\3\0"
@@ -18,7 +18,10 @@ SPEECH, SPEECH_MORE = (base64.b64encode(pcm).decode() for pcm in (PCM, MORE))
 
 
 class Robin(NoticesDialect):
-    """``OURS THEIRS``, where ``-`` is none, and any of ``audio=``, ``word=TEXT:START:END``, ``end=``, ``no=REASON``."""
+    """``OURS THEIRS``, where ``-`` is none, and any of ``audio=``, ``word=TEXT:START:END``, ``end=``, ``no=``, ``busy=``.
+
+    Audio is in base64.
+    """
 
     provider = "robin"
 
@@ -35,8 +38,13 @@ class Robin(NoticesDialect):
             audio=told.get("audio", ""),
             words=(Word(word, *map(float, times)),) if word else (),
             done="end" in told,
-            error=self.error(BadRequest, told["no"], request_id=theirs) if "no" in told else None,
+            error=self._error(told, theirs),
         )
+
+    def _error(self, told, theirs):
+        if "busy" in told:
+            return self.error(RateLimited, "busy", request_id=theirs)
+        return self.error(BadRequest, told["no"], request_id=theirs) if "no" in told else None
 
     def _new_line(self, turn, options):
         return RequestLine(turn, self.provider, lambda each: f"{options} {each.id} {each.text}", 20, splitter=None)
@@ -57,6 +65,14 @@ class Contexts(Robin, InferredContextsDialect):
 
     def _cancellation(self, context):
         return f"{context.options} {context.id} hush"
+
+
+NAMES = ("pipeline", "contexts", "bodies")
+EVERY = (
+    lambda clock: Pipeline(clock, inferred_end=2.0),
+    lambda clock: Contexts(clock, inferred_end=2.0, done_end=0.5),
+    lambda clock: Bodies(clock, events=True),
+)
 
 
 class Hand:
@@ -98,9 +114,9 @@ def test_requests_over_a_websocket_are_heard_in_order(now):
     assert hand.receive("- a end=") == [Reached(1, 4), Audio(1, MORE), word]
     assert hand.receive("- b end=") == [Reached(1, 8), Ended(1)]
     assert hand.receive(f"- b audio={SPEECH}") == [Late(4)]
+    assert hand.it.request_id == "b"
     hand.speak(2, "Three.")
     assert hand.it.cancel(2) is None
-    assert hand.it.request_id == "b"
 
 
 def pipeline(now, turn=1):
@@ -188,6 +204,57 @@ def test_the_id_that_is_told_is_of_what_is_heard(now):
     assert hand.it.request_id == "b"
 
 
+@pytest.mark.parametrize("dialect", EVERY, ids=NAMES)
+def test_a_turn_of_which_nothing_was_told_has_no_id(dialect, now):
+    hand = Hand(dialect(lambda: now[0]))
+    for turn in (1, 2):
+        hand.speak(turn, "One.")
+        assert hand.it.request_id is None
+        hand.it.request_id = "of the first"
+        hand.it.cancel(turn)
+
+
+def test_a_request_that_comes_in_one_message_without_ids_is_heard(now):
+    hand = Hand(Pipeline(lambda: now[0], inferred_end=4.0))
+    hand.speak(1, "One.", "Two.")
+    assert hand.receive(f"- - audio={SPEECH} end=") == [Audio(1, PCM), Reached(1, 4)]
+    assert hand.receive(f"- - audio={SPEECH} end=") == [Audio(1, PCM), Reached(1, 8), Ended(1)]
+
+
+def test_requests_of_a_context_that_come_in_one_message_each_have_an_end(now):
+    hand = Hand(Contexts(lambda: now[0], inferred_end=2.0, done_end=0.5))
+    hand.speak(1, "One.", "Two.")
+    for now[0] in (1.0, 2.0, 3.0):
+        assert hand.receive(f"{hand.id(0)} a audio={SPEECH} end=") == [Audio(1, PCM)]
+        assert hand.it.expires == now[0] + 0.5
+
+
+def test_an_error_of_what_is_past_fails_nothing(now):
+    hand = pipeline(now)
+    hand.receive(f"{hand.id(0)} a audio={SPEECH} end=")
+    assert hand.receive(f"{hand.id(0)} a no=because") == []
+    assert hand.receive("another - no=because") == []
+    [failed] = hand.receive("- another no=because")
+    assert failed.turn == 1
+
+
+def test_a_refusal_that_is_told_twice_puts_a_request_off_once(now):
+    hand = pipeline(now)
+    hand.receive(f"{hand.id(0)} a audio={SPEECH}")
+    refused = f"{hand.id(1)} b busy="
+    assert [type(event) for event in hand.receive(refused)] == [Answered]
+    assert hand.receive(refused) == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_behind_a_request_without_audio_comes_no_other_where_our_ids_are_not_told(told, now):
+    hand = Hand(Pipeline(lambda: now[0], inferred_end=4.0))
+    hand.speak(1, "One.")
+    [*_, failed] = hand.receive(f"{hand.id(0) if told else '-'} a end=")
+    assert isinstance(failed.error, NoAudio)
+    assert hand.it.spent is not told
+
+
 def test_a_request_without_an_end_is_over_after_silence(now):
     hand = Hand(Pipeline(lambda: now[0], inferred_end=2.0))
     hand.speak(1, "One.")
@@ -232,14 +299,7 @@ def test_a_context_is_over_after_silence_and_can_be_cancelled(now):
     assert hand.receive(f"{hand.id(3)} b audio={SPEECH}") == [Late(4)]
 
 
-@pytest.mark.parametrize(
-    "dialect",
-    [
-        lambda clock: Pipeline(clock, inferred_end=2.0),
-        lambda clock: Contexts(clock, inferred_end=2.0, done_end=0.5),
-    ],
-    ids=["pipeline", "contexts"],
-)
+@pytest.mark.parametrize("dialect", EVERY[:2], ids=NAMES[:2])
 def test_errors_and_what_is_not_understood(dialect, now):
     hand = Hand(dialect(lambda: now[0]))
     hand.speak(1, "One.")

@@ -59,7 +59,7 @@ class BodiesDialect(RequestsDialect, abc.ABC):
         if isinstance(message, bytes):
             return self._body(line, line.requests[0], message)
         headers = msgspec.json.decode(message, type=dict[str, str])
-        self.request_id = headers.get("x-request-id", self.request_id)
+        self.request_id = headers.get("x-request-id")
         self._begin_body()
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind.endswith("json"):

@@ -89,7 +89,7 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
 
     def begin(self, turn: int, options: Any) -> None:
         self._context = Context(turn, options)
-        self.patient_until = None
+        self.patient_until = self.request_id = None
 
     def say(self, text: str) -> Iterator[Step]:
         context = self._of_turn
@@ -155,10 +155,9 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
     def _on_notice(self, context: Context, notice: Notice) -> Iterable[Event]:
         self.request_id = notice.theirs or self.request_id
         events: Sequence[Event] = list(notice.events(context.turn, self.provider))
-        done = notice.done and not context.between_requests
-        if not events and not done:
+        if not events and (not notice.done or context.between_requests):
             return ()  # nothing of the context, so its silence goes on
-        context.between_requests = done
+        context.between_requests = notice.done
         context.heard = context.heard or notice.audio != ""
         self._wait(context)
         events = events or (Answered(context.turn),)

@@ -54,7 +54,7 @@ class PipelineDialect(RequestsDialect, abc.ABC):
         notice, line = self._read(message), self._asking
         if notice.error is not None:
             # If nothing is asked for, it may announce that the connection ends, which will be told.
-            return () if line is None else (self._on_error(line, notice, notice.error),)
+            return () if line is None else self._on_error(line, notice, notice.error)
         request = self._find(notice)
         if line is None or request is None or request.over:
             return self._on_past(request, notice)
@@ -89,6 +89,8 @@ class PipelineDialect(RequestsDialect, abc.ABC):
             yield from line.take(request, event)
         if notice.done:
             self._past.append(request)
+            # Its audio may come after all, and would be taken for the next one's.
+            self._doubtful = self._doubtful or (request.lacks_audio and not self._echo)
             yield from self._finish(line, request)
         self._wait(line, request, new=request.over or request.heard is not begun)
 
@@ -122,7 +124,7 @@ class PipelineDialect(RequestsDialect, abc.ABC):
         possible = [each for each in line.asked if notice.theirs is None or each.their_id is None]
         if len(possible) > 1:
             raise ProtocolError("a message that may be of two requests", provider=self.provider)
-        if not possible or (notice.theirs is None and notice.done and possible[0].lacks_audio):
+        if not possible or (notice.theirs is None and notice.done and not notice.audio and possible[0].lacks_audio):
             return None  # the end of the one before it, told twice
         return possible[0]
 
@@ -131,14 +133,16 @@ class PipelineDialect(RequestsDialect, abc.ABC):
             raise ProtocolError("audio of a sentence came after its end was inferred", provider=self.provider)
         return (Late(notice.size),)
 
-    def _on_error(self, line: RequestLine, notice: Notice, error: ProviderError) -> Event:
+    def _on_error(self, line: RequestLine, notice: Notice, error: ProviderError) -> Iterable[Event]:
         request = self._named(notice)
-        if request is None or request.over:
+        if request not in line.asked:
+            if notice.ours is not None:
+                return ()  # it is of the past
             # An id of the server's that is not known yet tells nothing: what is refused was asked for last.
             request = line.asked[-1]
         if isinstance(error, RateLimited) and request is not line.first and not request.heard:
             # It does not take requests ahead: this one is asked for again when its turn comes.
             line.put_back(request)
             self._ahead = 1
-            return Answered(line.turn)
-        return Failed(line.turn, error)
+            return (Answered(line.turn),)
+        return (Failed(line.turn, error),)

@@ -221,7 +221,7 @@ class RequestsDialect(NoticesDialect, abc.ABC):
 
     def begin(self, turn: int, options: Any) -> None:
         self._line = self._new_line(turn, options)
-        self.patient_until = None
+        self.patient_until = self.request_id = None
 
     def say(self, text: str) -> Iterator[Step]:
         yield from self._of_turn.say(text)

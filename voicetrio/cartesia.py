@@ -361,7 +361,7 @@ class _CartesiaDialect(TTSDialect):
         if turn.ending and not refused and _CLOSED.search(notice.words):
             return self._on_done(turn)  # it had ended by itself
         self._turn = None
-        self.request_id = notice.request_id or self.request_id
         kind = error_class(notice.status_code) if notice.status_code else ProviderError
-        error = self.error(kind, notice.words, status=notice.status_code, code=notice.error_code)
+        status, code = notice.status_code, notice.error_code
+        error = self.error(kind, notice.words, status=status, code=code, request_id=notice.request_id)
         return (Failed(turn.number, error),)

@@ -290,8 +290,8 @@ class _SmallestDialect(NoticesDialect):
         told = decode_json(message, _Told, self.provider)
         data = told.data or _Data()
         return Notice(
-            ours=told.external_request_id,
-            theirs=told.request_id,
+            ours=told.external_request_id or None,
+            theirs=told.request_id or None,
             audio=data.audio if told.status == "chunk" else "",
             words=(Word(data.word, data.start, data.end),) if told.status == "word_timestamp" and data.word else (),
             done=told.status == "complete",

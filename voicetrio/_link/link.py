@@ -83,13 +83,14 @@ class Link(Generic[D]):
         self._listening = trio.CancelScope()
         self._connected_by = math.inf
         self._born: float | None = None
+        self._connection_id: str | None = None
         self._resting_since = math.inf
         self._retire_at = Alarm()
 
     @property
     def request_id(self) -> str | None:
-        """The provider's id, fit to be shown."""
-        request_id = self.dialect.request_id
+        """The provider's id, fit to be shown: of what was asked last, or of the connection."""
+        request_id = self.dialect.request_id or self._connection_id
         return None if request_id is None else self.target.printable(request_id)
 
     @property
@@ -158,7 +159,7 @@ class Link(Generic[D]):
     def clean(self, error: ProviderError) -> None:
         """Make an error tell the provider's id, and no secret."""
         if error.request_id is None:
-            error.request_id = self.dialect.request_id
+            error.request_id = self.dialect.request_id or self._connection_id
         self.target.clean(error)
 
     @property
@@ -240,8 +241,9 @@ class Link(Generic[D]):
             self._acknowledge_by.set(self._owed[0] if self._owed else math.inf)
 
     async def _run_loops(self, connection: Connection) -> None:
+        self._connection_id = connection.request_id
         if self.dialect.request_id is None:
-            self.dialect.request_id = connection.request_id
+            self.dialect.request_id = self._connection_id
         for message in (*self._greeting, *self.dialect.greet(connection.headers)):
             self.send_nowait(message)
         with plain_exceptions():
