@@ -18,7 +18,7 @@ SPEECH, SPEECH_MORE = (base64.b64encode(pcm).decode() for pcm in (PCM, MORE))
 
 
 class Robin(NoticesDialect):
-    """``OURS THEIRS``, where ``-`` is none, and any of ``audio=``, ``word=TEXT:START:END``, ``end=``, ``no=``, ``busy=``.
+    """``OURS THEIRS`` (``-``: none), and any of ``audio=``, ``word=TEXT:START:END``, ``end=``, ``no=``, ``busy=``.
 
     Audio is in base64.
     """
