@@ -558,6 +558,16 @@ def test_the_key_is_not_shown():
     assert hash(ours) == hash(CartesiaTTS(api_key="a-very-secret-key"))
 
 
+def test_an_error_tells_its_own_request():
+    options = CartesiaTTS(api_key="key-of-a-test")
+    dialect = options._new_dialect(lambda: 0.0)
+    for turn, told in ((1, {"request_id": "a"}), (2, {})):
+        dialect.begin(turn, options)
+        list(dialect.say("Hello."))
+        [failed] = dialect.receive(json.dumps({"type": "error", "status_code": 500, "error": "It broke.", **told}))
+        assert (failed.turn, failed.error.request_id) == (turn, told.get("request_id"))
+
+
 # Audio of the past
 
 

@@ -275,6 +275,16 @@ def test_bodies_of_events_are_heard(now):
     assert hand.receive(b"") == [Reached(1, 4), Ended(1)]
 
 
+def test_a_response_without_an_id_has_not_that_of_the_one_before(now):
+    hand = Hand(Bodies(lambda: now[0], events=False))
+    hand.speak(1, "One.", "Two.")
+    for headers, told in (('{"x-request-id":"a"}', "a"), ("{}", None)):
+        hand.receive(headers)
+        assert hand.it.request_id == told
+        hand.receive(PCM)
+        hand.receive(b"")
+
+
 def test_a_body_of_json_is_a_refusal(now):
     hand = Hand(Bodies(lambda: now[0], events=False))
     hand.speak(1, "One.")

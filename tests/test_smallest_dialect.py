@@ -309,6 +309,15 @@ def test_what_is_neither_audio_nor_a_word_is_passed_over(status, data):
     assert hand.it.expires == 4.5
 
 
+@pytest.mark.parametrize("ids", [{"ours": ""}, {"theirs": ""}])
+def test_an_empty_id_is_none(ids):
+    hand = by_hand()
+    hand.speak(1, FIRST, SECOND)
+    assert hand.receive(notice("chunk", audio=PCM, **ids)) == [Audio(1, PCM)]
+    _, failed = hand.lapse()
+    assert isinstance(failed.error, LinkClosed)  # as where nothing has an id
+
+
 @pytest.mark.parametrize("mode", [SOCKET, CONTEXTS], ids=["socket", "continuations"])
 def test_an_error_tells_its_own_request(mode):
     hand = by_hand(**mode)

@@ -173,6 +173,15 @@ async def test_an_id_that_a_dialect_has_already_stays(autojump_clock):
         assert (await pool.acquire()).request_id == "r1"
 
 
+async def test_where_a_dialect_knows_no_id_that_of_the_connection_is_told(autojump_clock):
+    async with pool_in(World()) as pool:
+        link = await pool.acquire()
+        link.dialect.request_id = None
+        error = LinkClosed("it has ended", provider="fake", code=1000)
+        link.clean(error)
+        assert link.request_id == error.request_id == "of the connection"
+
+
 async def test_a_cancelled_wait_leaves_the_handshake_under_way(autojump_clock):
     world = World()
     async with pool_in(world) as pool:
