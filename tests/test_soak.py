@@ -59,7 +59,7 @@ def test_a_session_is_the_same_each_time():
     counts = []
     for _ in range(2):
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            reports = pool.map(soak_run.run_session, repeat(1), repeat(0), repeat(20), soak_dialects.DIALECTS)
+            reports = pool.map(soak_run.run_session, repeat(1), repeat(0), repeat(10), soak_dialects.DIALECTS)
             counts.append([report.counts for report in reports])
 
     assert counts[0] == counts[1]
