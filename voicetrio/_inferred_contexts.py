@@ -154,7 +154,7 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
 
     def _on_notice(self, context: Context, notice: Notice) -> Iterable[Event]:
         self.request_id = notice.theirs or self.request_id
-        events: Sequence[Event] = list(notice.events(context.turn, self.provider))
+        events: Sequence[Event] = notice.events(context.turn, self.provider)
         if not events and (not notice.done or context.between_requests):
             return ()  # nothing of the context, so its silence goes on
         context.between_requests = notice.done

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
 
 import attrs
 
@@ -13,7 +12,7 @@ from .errors import ProviderError
 from .turn import Word
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Notice:
     """What one message tells.
 
@@ -38,16 +37,18 @@ class Notice:
         """How many bytes of PCM it brings; they are not decoded."""
         return audio_size(self.audio)
 
-    def events(self, turn: int, provider: str) -> Iterator[Audio | Spoken]:
+    def events(self, turn: int, provider: str) -> list[Audio | Spoken]:
         """What it brings of a turn.
 
         Raises:
             ProtocolError: if its audio is not understood.
         """
+        events: list[Audio | Spoken] = []
         if self.audio:
-            yield Audio(turn, decode_audio(self.audio, provider))
+            events.append(Audio(turn, decode_audio(self.audio, provider)))
         if self.words:
-            yield Spoken(turn, self.words)
+            events.append(Spoken(turn, self.words))
+        return events
 
 
 class NoticesDialect(PatientDialect, abc.ABC):

@@ -82,7 +82,7 @@ class PipelineDialect(RequestsDialect, abc.ABC):
         if request is line.first:
             self.request_id = request.their_id or self.request_id
         begun = request.heard
-        events = list(notice.events(line.turn, self.provider))
+        events = notice.events(line.turn, self.provider)
         if not events and not notice.done:
             return  # nothing of the request, so its silence goes on
         for event in events:
