@@ -174,6 +174,8 @@ def test_words_behind_audio_that_is_too_much_to_hold_go_with_it(now):
     for _ in range(6):
         assert hand.receive(f"{hand.id(1)} b audio={megabyte} word=two:0:1") == []
     assert [len(request.held) for request in hand.it._line.requests] == [0, 0, 0]
+    assert hand.receive(f"{hand.id(1)} b audio={SPEECH} end=") == [Late(4)]
+    assert hand.receive(f"{hand.id(1)} b no=because") == []
 
 
 def test_the_end_of_the_next_request_puts_no_inferred_end_off(now):
@@ -233,8 +235,14 @@ def test_an_error_of_what_is_past_fails_nothing(now):
     hand = pipeline(now)
     hand.receive(f"{hand.id(0)} a audio={SPEECH} end=")
     assert hand.receive(f"{hand.id(0)} a no=because") == []
-    assert hand.receive("another - no=because") == []
-    [failed] = hand.receive("- another no=because")
+    assert hand.it.awaiting
+
+
+@pytest.mark.parametrize("ids", ["another -", "- another", "- a", "- -"])
+def test_an_error_that_may_be_of_what_is_asked_for_fails_the_turn(ids, now):
+    hand = pipeline(now)
+    hand.receive(f"{hand.id(0)} a audio={SPEECH} end=")
+    [failed] = hand.receive(f"{ids} no=because")
     assert failed.turn == 1
 
 
@@ -244,6 +252,9 @@ def test_a_refusal_that_is_told_twice_puts_a_request_off_once(now):
     refused = f"{hand.id(1)} b busy="
     assert [type(event) for event in hand.receive(refused)] == [Answered]
     assert hand.receive(refused) == []
+    assert hand.receive(f"{hand.id(1)} b audio={SPEECH}") == [Late(4)]
+    hand.receive(f"{hand.id(0)} a end=")
+    assert hand.receive(f"{hand.id(2)} b audio={SPEECH} end=") == [Audio(1, PCM), Reached(1, 8)]
 
 
 @pytest.mark.parametrize("told", [True, False])

@@ -37,7 +37,7 @@ class PipelineDialect(RequestsDialect, abc.ABC):
         self._inferred_end = inferred_end
         self._ahead = 1  # how many requests are asked for at a time
         self._echo = False  # the server tells our ids
-        self._past: deque[Request] = deque(maxlen=_REMEMBERED)  # those that are over
+        self._past: deque[Request] = deque(maxlen=_REMEMBERED)  # those that are over, or put back
 
     @property
     def awaiting(self) -> bool:
@@ -88,10 +88,11 @@ class PipelineDialect(RequestsDialect, abc.ABC):
         for event in events:
             yield from line.take(request, event)
         if notice.done:
-            self._past.append(request)
             # Its audio may come after all, and would be taken for the next one's.
             self._doubtful = self._doubtful or (request.lacks_audio and not self._echo)
             yield from self._finish(line, request)
+        if request.over:
+            self._past.append(request)
         self._wait(line, request, new=request.over or request.heard is not begun)
 
     def _wait(self, line: RequestLine, request: Request, *, new: bool) -> None:
@@ -135,14 +136,15 @@ class PipelineDialect(RequestsDialect, abc.ABC):
 
     def _on_error(self, line: RequestLine, notice: Notice, error: ProviderError) -> Iterable[Event]:
         request = self._named(notice)
-        if request not in line.asked:
-            if notice.ours is not None:
-                return ()  # it is of the past
-            # An id of the server's that is not known yet tells nothing: what is refused was asked for last.
+        if request is not None and request.over and notice.ours is not None:
+            return ()
+        if request is None or request.over:
+            # An id that is not known tells nothing: what is refused was asked for last.
             request = line.asked[-1]
         if isinstance(error, RateLimited) and request is not line.first and not request.heard:
             # It does not take requests ahead: this one is asked for again when its turn comes.
             line.put_back(request)
+            self._past.append(request)
             self._ahead = 1
             return (Answered(line.turn),)
         return (Failed(line.turn, error),)

@@ -40,7 +40,7 @@ class Request:
         their_id: the server's, once it is known.
         sent: whether it is on the wire.
         heard: whether audio of it has come.
-        over: whether all of it has come.
+        over: whether nothing of it is awaited: all has come, or it is asked for again.
         inferred: whether that was inferred, as the server did not say so.
         held: what came of it before the request ahead of it was over.
         held_bytes: how much audio that is.
@@ -167,8 +167,8 @@ class RequestLine:
         if request is self.first:
             yield event
             return
-        if request not in self.requests:
-            return  # what came before this was too much, so it is asked for again
+        if request.over:
+            return  # what came before this was too much
         request.held.append(event)
         request.held_bytes += size
         if request.held_bytes > _MOST_HELD:
@@ -178,6 +178,7 @@ class RequestLine:
         """Ask for a request again when it is the first, and from now on for none before that."""
         self.ahead = 1
         self.requests[self.requests.index(request)] = Request(request.text, request.end)
+        request.over = True
 
     def finish(self, request: Request) -> Iterator[Event]:
         """All of a request has come."""
