@@ -13,9 +13,9 @@ import trio
 from deepgram_talk import FLUSH, Talk, chunks
 
 from voicetrio import CartesiaTTS, open_audio_sink
-from voicetrio._dialect import Failed, Late
+from voicetrio._dialect import Audio, Failed, Late
 from voicetrio._link.nursery import open_plain_nursery
-from voicetrio.cartesia import GenerationConfig
+from voicetrio.cartesia import GenerationConfig, _CartesiaDialect
 from voicetrio.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -556,6 +556,24 @@ def test_the_key_is_not_shown():
     assert "secret" not in repr(ours)
     assert "secret" not in repr(ours._endpoint().target("cartesia"))
     assert hash(ours) == hash(CartesiaTTS(api_key="a-very-secret-key"))
+
+
+async def test_nothing_is_heard_behind_an_error(autojump_clock, monkeypatch):
+    """Whoever fails is told in its task, and until that runs more may come in the same piece of the stream."""
+
+    def receive(dialect, message, real=_CartesiaDialect.receive):
+        turn = dialect._turn
+        events = tuple(real(dialect, message))
+        return (*events, Audio(turn.number, bytes(960))) if any(isinstance(each, Failed) for each in events) else events
+
+    monkeypatch.setattr(_CartesiaDialect, "receive", receive)
+    async with talk() as it:
+        with pytest.raises(ProviderError, match="no model"):
+            await it.tts.synthesize("Hello.", model="no-such-model")
+        assert it.tts.statistics().late_bytes == 960
+        spoken = await it.tts.synthesize("Hello again.")
+        await it.drained()
+        assert {frame.turn for frame in it.heard} == {spoken.turn}
 
 
 def test_an_error_tells_its_own_request():

@@ -10,7 +10,7 @@ from voicetrio._inferred_contexts import InferredContextsDialect
 from voicetrio._notice import Notice, NoticesDialect
 from voicetrio._pipeline import PipelineDialect
 from voicetrio._requests import RequestLine
-from voicetrio.errors import BadRequest, NoAudio, ProtocolError, RateLimited
+from voicetrio.errors import BadRequest, LinkClosed, NoAudio, ProtocolError, RateLimited
 from voicetrio.turn import Word
 
 PCM, MORE = b"\1\0\2\0", b"\3\0"
@@ -156,7 +156,8 @@ def test_nothing_is_heard_that_comes_with_an_error(now):
     hand = Hand(Bodies(lambda: now[0], events=True))
     hand.speak(1, "One.")
     hand.receive("{}")
-    [failed] = hand.receive(f"data: - - no=because audio={SPEECH}\n\n".encode())
+    refusal, more = f"data: - - no=because audio={SPEECH}\n\n", f"data: - - audio={SPEECH}\n\n"
+    [failed] = hand.receive((refusal + more).encode())
     assert (failed.turn, failed.error.message) == (1, "because")
 
 
@@ -176,6 +177,18 @@ def test_words_behind_audio_that_is_too_much_to_hold_go_with_it(now):
     assert [len(request.held) for request in hand.it._line.requests] == [0, 0, 0]
     assert hand.receive(f"{hand.id(1)} b audio={SPEECH} end=") == [Late(4)]
     assert hand.receive(f"{hand.id(1)} b no=because") == []
+    assert [len(request.held) for request in hand.it._past] == [0]
+    assert hand.it.expires is None  # nothing of the first has come
+
+
+def test_too_much_of_the_next_request_is_no_end_of_it(now):
+    hand = pipeline(now)
+    hand.receive(f"{hand.id(0)} a audio={SPEECH}")
+    hand.receive(f"{hand.id(1)} b audio={SPEECH}")
+    now[0] = 0.5
+    hand.receive(f"{hand.id(0)} a audio={SPEECH}")
+    hand.receive(f"{hand.id(1)} b audio={base64.b64encode(bytes(7 * 2**20)).decode()}")
+    assert hand.it.expires == 0.5 + 4.0
 
 
 def test_the_end_of_the_next_request_puts_no_inferred_end_off(now):
@@ -196,6 +209,22 @@ def test_the_id_that_is_told_is_of_what_is_heard(now):
     [failed] = hand.receive(f"{hand.id(1)} b no=because")
     assert failed.error.request_id == "b"
 
+    hand = pipeline(now)
+    hand.receive(f"{hand.id(0)} a audio={SPEECH}")
+    [failed] = hand.receive("- - no=because")  # so it is about what was asked for last
+    assert (failed.error.request_id, hand.it.request_id) == (None, None)
+
+    hand = pipeline(now)
+    hand.receive(f"{hand.id(0)} a audio={SPEECH} end=")
+    assert hand.it.request_id is None  # the next one's is not known
+    *_, failed = hand.receive(f"{hand.id(1)} b end=")
+    assert failed.error.request_id == "b"
+
+    hand = pipeline(now)
+    hand.receive(f"{hand.id(1)} b audio={SPEECH}")
+    hand.receive(f"{hand.id(0)} a audio={SPEECH} end=")
+    assert hand.it.request_id == "b"
+
     hand = Hand(Contexts(lambda: now[0], inferred_end=2.0, done_end=0.5))
     hand.speak(1, "One.")
     hand.receive(f"{hand.id(0)} a audio={SPEECH}")
@@ -204,6 +233,74 @@ def test_the_id_that_is_told_is_of_what_is_heard(now):
     hand.receive(f"{hand.id(2)} b audio={SPEECH}")
     assert hand.receive(f"{hand.id(0)} a audio={SPEECH}") == [Late(4)]
     assert hand.it.request_id == "b"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_where_audio_comes_behind_the_end_of_what_has_no_id_the_link_carries_no_more(whole, now):
+    hand = Hand(Pipeline(lambda: now[0], inferred_end=4.0))
+    hand.it.begin(1, "loud")
+    hand.sent += [*hand.it.say("One."), *hand.it.flush()]
+    if whole:
+        assert list(hand.it.end()) == []
+    hand.receive(f"- - audio={SPEECH} end=")
+    assert not hand.it.spent
+    late, *failed = hand.receive(f"- - audio={SPEECH}")
+    assert late == Late(4)
+    assert [type(event.error) for event in failed] == ([] if whole else [LinkClosed])
+    assert hand.it.spent
+
+
+def test_a_message_that_tells_nothing_may_be_of_two_requests(now):
+    hand = pipeline(now)
+    assert hand.receive("- -") == [Late(0)]
+    for told in (f"audio={SPEECH}", "word=w:0:1", "end="):
+        with pytest.raises(ProtocolError):
+            hand.receive(f"- - {told}")
+
+
+def test_nothing_is_asked_for_behind_a_request_without_audio(now):
+    hand = pipeline(now)
+    [failed] = hand.receive(f"{hand.id(0)} a end=")
+    assert isinstance(failed.error, NoAudio)
+    assert len(hand.sent) == 2
+
+
+def test_an_error_of_a_context_of_the_past_fails_nothing(now):
+    hand = Hand(Contexts(lambda: now[0], inferred_end=2.0, done_end=0.5))
+    hand.speak(1, "One.")
+    hand.receive(f"{hand.id(0)} a audio={SPEECH}")
+    hand.it.cancel(1)
+    hand.speak(2, "Two.")
+    assert hand.receive(f"{hand.id(0)} - no=because") == []
+    assert hand.receive("- a no=because") == []
+    for ids in ("- -", "- b", f"{hand.id(2)} a"):
+        [failed] = hand.receive(f"{ids} no=because")
+        assert failed.turn == 2
+    hand.receive(f"{hand.id(2)} b audio={SPEECH}")
+    assert len(hand.receive("- b no=because")) == 1
+    list(hand.it.lapse())
+    hand.speak(3, "Three.")
+    assert hand.receive("- b no=because") == []
+
+
+def test_what_was_over_before_the_text_was_complete_may_not_be_all_of_it(now):
+    hand = Hand(Contexts(lambda: now[0], inferred_end=2.0, done_end=0.5))
+    hand.it.begin(1, "loud")
+    hand.sent += hand.it.say("One. Two")
+    hand.receive(f"{hand.id(0)} a audio={SPEECH} end=")
+    now[0] = 1.0
+    hand.sent += hand.it.end()
+    assert hand.it.expires == 3.0
+
+
+def test_words_of_a_context_without_an_id_count_from_their_request(now):
+    hand = Hand(Contexts(lambda: now[0], inferred_end=2.0, done_end=0.5))
+    hand.speak(1, "One. Two.")
+    for _ in range(2):
+        events = list(hand.it.receive(f"{hand.id(0)} - audio={SPEECH}"))
+        assert events == [TimesRestart(1), Audio(1, PCM)]
+        assert list(hand.it.receive(f"{hand.id(0)} - audio={SPEECH}")) == [Audio(1, PCM)]
+        hand.receive(f"{hand.id(0)} - end=")
 
 
 @pytest.mark.parametrize("dialect", EVERY, ids=NAMES)
@@ -235,10 +332,11 @@ def test_an_error_of_what_is_past_fails_nothing(now):
     hand = pipeline(now)
     hand.receive(f"{hand.id(0)} a audio={SPEECH} end=")
     assert hand.receive(f"{hand.id(0)} a no=because") == []
+    assert hand.receive("- a no=because") == []
     assert hand.it.awaiting
 
 
-@pytest.mark.parametrize("ids", ["another -", "- another", "- a", "- -"])
+@pytest.mark.parametrize("ids", ["another -", "- another", "- -"])
 def test_an_error_that_may_be_of_what_is_asked_for_fails_the_turn(ids, now):
     hand = pipeline(now)
     hand.receive(f"{hand.id(0)} a audio={SPEECH} end=")
@@ -289,11 +387,21 @@ def test_bodies_of_events_are_heard(now):
 def test_a_response_without_an_id_has_not_that_of_the_one_before(now):
     hand = Hand(Bodies(lambda: now[0], events=False))
     hand.speak(1, "One.", "Two.")
-    for headers, told in (('{"x-request-id":"a"}', "a"), ("{}", None)):
+    for headers, told in (('{"request-id":"a"}', "a"), ("{}", None)):
+        assert hand.it.request_id is None
         hand.receive(headers)
         assert hand.it.request_id == told
         hand.receive(PCM)
         hand.receive(b"")
+
+
+def test_an_event_may_tell_the_id(now):
+    for headers, told in (('{"request-id":"a"}', "a"), ("{}", "b")):
+        hand = Hand(Bodies(lambda: now[0], events=True))
+        hand.speak(1, "One.")
+        hand.receive(headers)
+        hand.receive(f"data: - b audio={SPEECH}\n\n".encode())
+        assert hand.it.request_id == told
 
 
 def test_a_body_of_json_is_a_refusal(now):

@@ -67,6 +67,10 @@ class Attempt:
         """Whether it has spoken a part of the text to its end, from which another can go on."""
         return self.turn.reached > self._characters
 
+    def takes_from(self, link: Link[TTSDialect]) -> bool:
+        """Whether what comes on a link is for it: nothing is behind its error."""
+        return self.link is link and self.error is None
+
     def fail(self, error: VoiceTrioError) -> None:
         """End it with an error; what came first counts, the end or an error."""
         if self.ended or self.error is not None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from ._dialect import Audio, Event, Failed, Late
+from ._link._handshake import request_id
 from ._link.dialect import Message
 from ._requests import Request, RequestLine, RequestsDialect
 from ._sse import EventDecoder
@@ -59,7 +60,7 @@ class BodiesDialect(RequestsDialect, abc.ABC):
         if isinstance(message, bytes):
             return self._body(line, line.requests[0], message)
         headers = msgspec.json.decode(message, type=dict[str, str])
-        self.request_id = headers.get("x-request-id")
+        self.request_id = request_id(headers)
         self._begin_body()
         kind = headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind.endswith("json"):
@@ -96,7 +97,8 @@ class BodiesDialect(RequestsDialect, abc.ABC):
             notice = self._read(text)
             if notice.error is not None:
                 yield Failed(line.turn, notice.error)
-                continue
+                return
+            self.request_id = self.request_id or notice.theirs
             for event in notice.events(line.turn, self.provider):
                 yield from line.take(request, event)
             if notice.done and self.patient_until is None:

@@ -142,7 +142,7 @@ class TTSDialect(LinkDialect, abc.ABC):
     ) -> ProviderError:
         """An error that the provider tells in these words, which are its reason, unless that is another.
 
-        It is of the request that the dialect knows, unless of another.
+        `request_id` is the provider's id of the request that failed; without, it is the dialect's.
         """
         return kind(
             words or (str(code) if code else "an error without a word"),

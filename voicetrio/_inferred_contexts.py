@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +35,7 @@ class Context:
         heard: whether audio of it has come.
         between_requests: whether nothing came since the last end of a request.
         requests: the server's ids of what came of it.
+        silent_by: when it must have fallen silent, once it was cancelled.
     """
 
     turn: int
@@ -44,6 +46,7 @@ class Context:
     heard: bool = False
     between_requests: bool = False
     requests: set[str | None] = attrs.Factory(set)
+    silent_by: float = math.inf
 
 
 class InferredContextsDialect(NoticesDialect, abc.ABC):
@@ -68,7 +71,7 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
         self._context: Context | None = None
         self._echo = False  # the server tells our ids
         self._used = 0  # contexts of which something was said
-        self._cancelled: deque[tuple[str, float]] = deque(maxlen=_REMEMBERED)  # contexts, and until when they may speak
+        self._past: deque[Context] = deque(maxlen=_REMEMBERED)
         self._deaf = False  # the server does not heed a cancellation
 
     @abc.abstractmethod
@@ -105,6 +108,7 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
     def end(self) -> Iterator[Step]:
         context = self._of_turn
         context.complete = True
+        context.between_requests = False  # what is left of the text is only spoken now
         self._wait(context)
         yield self._part(context, "") if context.said else Ended(context.turn)
 
@@ -115,7 +119,8 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
         self._context = self.patient_until = None
         if not context.said:
             return ()
-        self._cancelled.append((context.id, self.now() + _AFTER_CANCEL))
+        context.silent_by = self.now() + _AFTER_CANCEL
+        self._past.append(context)
         return (self._cancellation(context),) if self._echo else None
 
     def receive(self, message: Message) -> Iterable[Event]:
@@ -124,9 +129,8 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
         notice = self._read(message)
         context = self._context if self._context is not None and self._context.said else None
         if notice.error is not None:
-            # One that names nothing is about what is under way.
-            own = context is not None and notice.ours in (None, context.id)
-            return (Failed(context.turn, notice.error),) if context is not None and own else ()
+            failed = context is not None and self._may_be_of(context, notice)
+            return (Failed(context.turn, notice.error),) if context is not None and failed else ()
         self._echo = self._echo or notice.ours is not None
         if context is None or not self._is_of(context, notice):
             return list(self._on_past(notice))
@@ -134,7 +138,10 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
 
     def lapse(self) -> Iterable[Event]:
         context, self._context, self.patient_until = self._context, None, None
-        return () if context is None else (Ended(context.turn, inferred=True),)
+        if context is None:
+            return ()
+        self._past.append(context)
+        return (Ended(context.turn, inferred=True),)
 
     @property
     def _of_turn(self) -> Context:
@@ -152,6 +159,13 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
             return notice.ours == context.id
         return self._used == 1 or (notice.theirs is not None and notice.theirs in context.requests)
 
+    def _may_be_of(self, context: Context, error: Notice) -> bool:
+        """Whether an error is of this context: one that names nothing that is known is about what is under way."""
+        if error.ours is not None:
+            return error.ours == context.id
+        past = any(error.theirs in each.requests for each in self._past)
+        return error.theirs is None or error.theirs in context.requests or not past
+
     def _on_notice(self, context: Context, notice: Notice) -> Iterable[Event]:
         self.request_id = notice.theirs or self.request_id
         events: Sequence[Event] = notice.events(context.turn, self.provider)
@@ -161,14 +175,16 @@ class InferredContextsDialect(NoticesDialect, abc.ABC):
         context.heard = context.heard or notice.audio != ""
         self._wait(context)
         events = events or (Answered(context.turn),)
-        if notice.theirs in context.requests:
-            return events
-        context.requests.add(notice.theirs)
-        return (TimesRestart(context.turn), *events)
+        if notice.theirs not in context.requests:
+            context.requests.add(notice.theirs)
+            events = (TimesRestart(context.turn), *events)
+        if notice.done:
+            context.requests.discard(None)  # the next one without an id is another one
+        return events
 
     def _on_past(self, notice: Notice) -> Iterator[Event]:
         yield Late(notice.size)
-        if notice.audio and any(notice.ours == gone and self.now() > until for gone, until in self._cancelled):
+        if notice.audio and any(notice.ours == each.id and self.now() > each.silent_by for each in self._past):
             # What is asked for next would wait until it is over.
             self._deaf = True
             if self._context is None or not self._context.heard:

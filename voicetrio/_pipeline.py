@@ -11,7 +11,7 @@ from ._dialect import Answered, Event, Failed, Late
 from ._link.dialect import Message
 from ._notice import Notice
 from ._requests import Request, RequestLine, RequestsDialect
-from .errors import ProtocolError, ProviderError, RateLimited
+from .errors import LinkClosed, ProtocolError, ProviderError, RateLimited
 
 # Requests that are asked for at a time: one is spoken, one is ready when it ends.
 _AHEAD = 2
@@ -93,7 +93,7 @@ class PipelineDialect(RequestsDialect, abc.ABC):
             yield from self._finish(line, request)
         if request.over:
             self._past.append(request)
-        self._wait(line, request, new=request.over or request.heard is not begun)
+        self._wait(line, request, new=notice.done or request.heard is not begun)
 
     def _wait(self, line: RequestLine, request: Request, *, new: bool) -> None:
         """Measure the silence of the first request, which what comes of another one tells nothing about.
@@ -123,28 +123,38 @@ class PipelineDialect(RequestsDialect, abc.ABC):
         if named is not None or notice.ours is not None or line is None:
             return named
         possible = [each for each in line.asked if notice.theirs is None or each.their_id is None]
-        if len(possible) > 1:
+        if len(possible) > 1 and (notice.audio or notice.words or notice.done):
             raise ProtocolError("a message that may be of two requests", provider=self.provider)
-        if not possible or (notice.theirs is None and notice.done and not notice.audio and possible[0].lacks_audio):
-            return None  # the end of the one before it, told twice
+        if len(possible) != 1 or (
+            notice.theirs is None and notice.done and not notice.audio and possible[0].lacks_audio
+        ):
+            return None  # it tells nothing, or the end of the one before it twice
         return possible[0]
 
     def _on_past(self, request: Request | None, notice: Notice) -> Iterable[Event]:
         if notice.size and self._line is not None and request is not None and request.inferred:
             raise ProtocolError("audio of a sentence came after its end was inferred", provider=self.provider)
-        return (Late(notice.size),)
+        if not notice.size or request is not None or notice.ours is not None or self._echo or self._asking is not None:
+            return (Late(notice.size),)
+        # It is of a request that was told to be over, and so may be what comes next.
+        self._doubtful = True
+        if self._line is None or self._line.ended:
+            return (Late(notice.size),)
+        left = LinkClosed("audio came after the end of its sentence", provider=self.provider, code=1006)
+        return (Late(notice.size), Failed(None, left))
 
     def _on_error(self, line: RequestLine, notice: Notice, error: ProviderError) -> Iterable[Event]:
         request = self._named(notice)
-        if request is not None and request.over and notice.ours is not None:
-            return ()
-        if request is None or request.over:
+        if request is None:
             # An id that is not known tells nothing: what is refused was asked for last.
             request = line.asked[-1]
+        if request.over:
+            return ()
         if isinstance(error, RateLimited) and request is not line.first and not request.heard:
             # It does not take requests ahead: this one is asked for again when its turn comes.
             line.put_back(request)
             self._past.append(request)
             self._ahead = 1
             return (Answered(line.turn),)
+        self.request_id = error.request_id = notice.theirs or request.their_id
         return (Failed(line.turn, error),)

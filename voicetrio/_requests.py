@@ -158,7 +158,7 @@ class RequestLine:
     # -- audio -------------------------------------------------------------------------------------------------------
 
     def take(self, request: Request, event: Audio | Spoken) -> Iterator[Event]:
-        """What came of a request, which is not over: now if it is the first, else later.
+        """What came of a request: now if it is the first, else later.
 
         Times of words count from the first sample of their request.
         """
@@ -179,6 +179,7 @@ class RequestLine:
         self.ahead = 1
         self.requests[self.requests.index(request)] = Request(request.text, request.end)
         request.over = True
+        request.held = []
 
     def finish(self, request: Request) -> Iterator[Event]:
         """All of a request has come."""
@@ -187,7 +188,8 @@ class RequestLine:
         while self.requests and self.requests[0].over:
             first = self.requests.popleft()
             if first.lacks_audio:
-                yield Failed(self.turn, NoAudio("a sentence came without any audio", provider=self._provider))
+                words = "a sentence came without any audio"
+                yield Failed(self.turn, NoAudio(words, provider=self._provider, request_id=first.their_id))
                 return
             yield Reached(self.turn, first.end)
             yield TimesRestart(self.turn)
@@ -251,10 +253,15 @@ class RequestsDialect(NoticesDialect, abc.ABC):
         return self._line if self._line is not None and self._line.asked else None
 
     def _finish(self, line: RequestLine, request: Request) -> list[Event]:
-        """All of a request has come: ask for the next one."""
+        """All of a request has come: ask for the next one, unless there was an error."""
         if request is line.first:
             self.patient_until = None
-        return [*line.finish(request), *line.replies()]
+        events = list(line.finish(request))
+        if events and isinstance(events[-1], Failed):
+            return events
+        if line.first is not None:
+            self.request_id = line.first.their_id
+        return [*events, *line.replies()]
 
     def _finish_and_leave(self, line: RequestLine, request: Request) -> list[Event]:
         """The link can carry nothing behind this request, of which more may come: the rest goes to another one."""

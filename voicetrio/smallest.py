@@ -72,7 +72,7 @@ _BLAME: tuple[tuple[re.Pattern[str], type[ProviderError]], ...] = (
     (re.compile(r"invalid|not found|not supported|unsupported|deprecated|too long|missing", re.IGNORECASE), BadRequest),
 )
 
-# What a request says, where it is not None; besides, what the server waits for over a websocket, and in a context.
+# What a request says, where it is not None.
 _FIELDS = (
     "voice_id",
     "language",
@@ -82,8 +82,10 @@ _FIELDS = (
     "number_pronunciation_language",
     "math_notation",
 )
+# How long the server waits for more text, and before it tells an end: over a websocket, and of a context.
 _SOCKET_FIELDS = ("complete_backoff_ms", "max_buffer_flush_ms")
 _CONTEXT_FIELDS = ("complete_backoff_ms", "max_buffer_delay_ms")
+# Of lightning-v2 alone.
 _PROSODY_FIELDS = ("consistency", "similarity", "enhancement")
 
 

@@ -418,7 +418,7 @@ class TTSSession:
                 self._watch_attempts(link)  # only now does it owe its answers to the turn that is under way
             elif isinstance(event, Late):
                 self._late_bytes += event.size
-            elif (attempt := self._attempts.get(event.turn)) is not None and attempt.link is link:
+            elif (attempt := self._attempts.get(event.turn)) is not None and attempt.takes_from(link):
                 self._late_bytes += await attempt.on_event(event)
             elif isinstance(event, Audio):
                 self._late_bytes += len(event.pcm)

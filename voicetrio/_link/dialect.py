@@ -22,7 +22,7 @@ class LinkDialect(abc.ABC):
     Attributes:
         provider: the name that errors carry.
         request_id: the provider's id of the connection, which the link takes from the upgrade's response, or of what
-            was asked last; while it is None the link tells that of the connection.
+            is under way; while it is None the link tells that of the connection.
     """
 
     provider: str

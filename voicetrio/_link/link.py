@@ -89,7 +89,7 @@ class Link(Generic[D]):
 
     @property
     def request_id(self) -> str | None:
-        """The provider's id, fit to be shown: of what was asked last, or of the connection."""
+        """The provider's id, fit to be shown: of what is under way, or of the connection."""
         request_id = self.dialect.request_id or self._connection_id
         return None if request_id is None else self.target.printable(request_id)
 
