@@ -250,6 +250,17 @@ def test_where_audio_comes_behind_the_end_of_what_has_no_id_the_link_carries_no_
     assert hand.it.spent
 
 
+def test_audio_that_is_known_to_be_no_ones_is_dropped(now):
+    hand = Hand(Pipeline(lambda: now[0], inferred_end=4.0))
+    hand.speak(1, "One.", "Two.")
+    hand.receive(f"- a audio={SPEECH}")
+    assert hand.receive(f"- z audio={SPEECH}") == [Late(4)]  # what is asked for has another id
+    hand.receive("- a end=")
+    hand.receive(f"{hand.id(1)} b audio={SPEECH} end=")
+    assert hand.receive(f"- - audio={SPEECH}") == [Late(4)]  # what will be asked for has ours
+    assert not hand.it.spent
+
+
 def test_a_message_that_tells_nothing_may_be_of_two_requests(now):
     hand = pipeline(now)
     assert hand.receive("- -") == [Late(0)]
@@ -278,9 +289,13 @@ def test_an_error_of_a_context_of_the_past_fails_nothing(now):
         assert failed.turn == 2
     hand.receive(f"{hand.id(2)} b audio={SPEECH}")
     assert len(hand.receive("- b no=because")) == 1
+    hand.receive(f"{hand.id(2)} a audio={SPEECH}")
+    assert len(hand.receive("- a no=because")) == 1
+    hand.receive(f"{hand.id(2)} - audio={SPEECH}")
     list(hand.it.lapse())
     hand.speak(3, "Three.")
     assert hand.receive("- b no=because") == []
+    assert len(hand.receive("- - no=because")) == 1
 
 
 def test_what_was_over_before_the_text_was_complete_may_not_be_all_of_it(now):
