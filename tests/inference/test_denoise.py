@@ -321,7 +321,7 @@ async def test_who_waits_for_a_provider_out_of_reach_is_told_and_the_session_goe
     async with opened(faults=Faults(connections=6, handshake="refuse")) as (session, _):
         with trio.fail_after(30), pytest.raises(ConnectError):
             await session.prewarm()
-        out = await in_real_time(session, tagged_pcm(RAW, 0, 30 * RATE))
+        out = await in_real_time(session, tagged_pcm(RAW, 0, 12 * RATE))
         await session.prewarm()
     runs = positions(b"".join(out))
     assert [segment for segment, *_ in runs] == [RAW, MARKED]

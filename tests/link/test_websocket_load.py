@@ -196,13 +196,13 @@ async def test_messages_that_come_while_it_closes_are_not_kept(nursery, allocate
     async def play(peer):
         await peer.accept()
         assert isinstance(await peer.next_event(), CloseConnection)
-        for _ in range(40):
+        for _ in range(20):
             await peer.stream.send_all(message)
         await peer.stream.send_all(b"\x88\x02\x03\xe8")
 
     async with memory_connect(nursery, play, pair=lockstep):
         pass
-    assert allocated() < 20 * 2**20
+    assert allocated() < 10 * 2**20
 
 
 async def test_a_message_in_tiny_fragments_takes_little_more_room_than_another(nursery, allocated):

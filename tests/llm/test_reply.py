@@ -277,7 +277,7 @@ async def test_an_event_without_end_is_told_with_provider_and_request(autojump_c
         await next_request(stream)
         await stream.send_all(HEAD_WITH_ID)
         while True:
-            await stream.send_all(chunk(b"data: " + bytes(2**20)))
+            await stream.send_all(chunk(b"data: " + bytes(2**16)))
 
     with pytest.raises(errors.ProtocolError, match="8 MiB") as raised:
         async with serving(serve) as dial, llm().chat("x", dial=dial) as reply:
