@@ -35,7 +35,7 @@ from ._options import (
     whole_or_none,
 )
 from ._pipeline import PipelineDialect
-from ._requests import Request, RequestLine
+from ._requests import Request, RequestLine, RequestsDialect
 from .errors import AuthenticationError, BadRequest, ConfigurationError, ProviderError, RateLimited, error_class
 from .text import SentenceSplitter
 from .tts import TTSProvider
@@ -310,36 +310,31 @@ class _SmallestDialect(NoticesDialect):
         return self.error(kind, words, status=status, code=error.code, request_id=request_id)
 
 
-def _sentences(turn: int, options: SmallestAITTS) -> RequestLine:
-    """The requests of a turn: a sentence each, if they are not to be cut at flushes only."""
+class _SentencesDialect(_SmallestDialect, RequestsDialect):
+    """A request for each sentence, if they are not to be cut at flushes only."""
 
-    def ask(request: Request) -> Message:
-        return encode_json(options._request() | {"text": request.text, "request_id": request.id})
+    def _new_line(self, turn: int, options: SmallestAITTS) -> RequestLine:
+        def ask(request: Request) -> Message:
+            return encode_json(options._request() | {"text": request.text, "request_id": request.id})
 
-    splitter = SentenceSplitter(min_chars=_FEWEST_CHARACTERS, max_chars=_MOST_CHARACTERS)
-    cut = splitter if options.sentence_streaming else None
-    return RequestLine(turn, SmallestAITTS.name, ask, _MOST_CHARACTERS, splitter=cut)
+        splitter = SentenceSplitter(min_chars=_FEWEST_CHARACTERS, max_chars=_MOST_CHARACTERS)
+        cut = splitter if options.sentence_streaming else None
+        return RequestLine(turn, self.provider, ask, _MOST_CHARACTERS, splitter=cut)
 
 
-class _HTTPDialect(_SmallestDialect, BodiesDialect):
+class _HTTPDialect(_SentencesDialect, BodiesDialect):
     """Requests over HTTP."""
 
     def _read(self, message: str) -> Notice:
         event = decode_json(message, _ServerSentEvent, self.provider)
         return Notice(audio=event.audio, done=event.done, error=self._error(event) if event.failed else None)
 
-    def _new_line(self, turn: int, options: SmallestAITTS) -> RequestLine:
-        return _sentences(turn, options)
-
     def _refusal(self, body: str) -> ProviderError:
         return self._error(decode_json(body, _Status, self.provider))
 
 
-class _SocketDialect(_SmallestDialect, PipelineDialect):
+class _SocketDialect(_SentencesDialect, PipelineDialect):
     """Requests over a websocket."""
-
-    def _new_line(self, turn: int, options: SmallestAITTS) -> RequestLine:
-        return _sentences(turn, options)
 
 
 class _ContextsDialect(_SmallestDialect, InferredContextsDialect):
